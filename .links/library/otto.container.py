@@ -1,0 +1,1 @@
+../../otto_collection/plugins/modules/container.py
