@@ -1,0 +1,190 @@
+# Copyright (c) 2026 The Otto authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Errors, made once where they are found and converted only at the edge (CLI, module, plugin).
+
+A *problem* is one thing wrong with otto.yaml; parsers collect them and go on, so that a person
+sees the whole page at once. An `OttoError` is what went wrong while doing.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, replace
+from typing import Any, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+
+Path = Tuple[Union[str, int], ...]
+"""Where a value stands: ("services", "web", "ports", 0)."""
+
+_SHOWN = 80
+
+
+def show_path(path: Sequence[Union[str, int]]) -> str:
+    """`services.web.ports[0]`; a key that holds a dot or a bracket is quoted: `labels."a.b"`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += "[%d]" % part
+            continue
+        if not part or any(character in part for character in '.[]" \t\n'):
+            part = '"%s"' % _one_line(part).replace('"', '\\"')
+        text += ("." if text else "") + part
+    return text
+
+
+def show_value(value: Any) -> str:
+    """A value as the `found` of a problem: quoted text, or what kind of thing it is.
+
+    Never call it with a secret.
+    """
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return "a mapping" if value else "an empty mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list" if value else "an empty list"
+    text = _one_line(str(value))
+    if len(text) > _SHOWN:
+        text = text[: _SHOWN - 3] + "..."
+    return '"%s"' % text if isinstance(value, str) else text
+
+
+def _one_line(text: str) -> str:
+    """Text with everything that could move a terminal's cursor written as an escape."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str:
+    """The candidate that `word` was most likely meant to be; "" where none comes close."""
+    known = list(candidates)
+    by_folded = {candidate.lower(): candidate for candidate in reversed(known)}
+    # A whole cluster file may stand in a key: difflib is quadratic, so long words are cut.
+    found = difflib.get_close_matches(word[:64].lower(), list(by_folded), n=1, cutoff=0.6)
+    return by_folded[found[0]] if found else ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a file.
+
+    path: where, within the file's tree; () is the file itself.
+    message: one sentence, only where found/expected alone do not say it.
+    found, expected, nearest, hint: one line each, "" where there is nothing to say.
+    file, line: filled in by whoever knows them; line 0 is not known.
+    """
+
+    path: Path
+    message: str
+    found: str = ""
+    expected: str = ""
+    nearest: str = ""
+    hint: str = ""
+    file: str = ""
+    line: int = 0
+
+    def __str__(self) -> str:
+        where = self.file
+        if self.line:
+            where = "%s:%d" % (where or "line", self.line)
+        head = ": ".join(part for part in (where, show_path(self.path)) if part)
+        lines = [head] if head else []
+        if self.message:
+            lines.append("    " + self.message)
+        for word in ("found", "expected", "nearest", "hint"):
+            text = getattr(self, word)
+            if text:
+                lines.append("    %-9s %s" % (word, text))
+        return "\n".join(lines)
+
+
+class Problems:
+    """Collector that parsers write to and go on. It keeps the order of arrival."""
+
+    def __init__(self) -> None:
+        self._all: List[Problem] = []
+
+    def add(
+        self,
+        path: Sequence[Union[str, int]],
+        message: str = "",
+        *,
+        found: str = "",
+        expected: str = "",
+        nearest: str = "",
+        hint: str = "",
+        line: int = 0,
+    ) -> None:
+        """Note one problem. `found` is text to print: pass it through `show_value` first."""
+        self._all.append(
+            Problem(tuple(path), message, found, expected, nearest, hint, file="", line=line)
+        )
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        self._all.extend(problems)
+
+    def located(self, file: str, lines: Optional[Mapping[Path, int]] = None) -> Tuple[Problem, ...]:
+        """All problems with file and line, in the order of the file.
+
+        A path that is not in the file (a missing key) gets the line of its nearest parent.
+        """
+        known = lines or {}
+
+        def locate(problem: Problem) -> Problem:
+            line = problem.line
+            path = problem.path
+            while not line and path not in known and path:
+                path = path[:-1]
+            return replace(problem, file=problem.file or file, line=line or known.get(path, 0))
+
+        return tuple(sorted((locate(problem) for problem in self._all), key=lambda p: p.line))
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
+
+class ClusterFileError(Exception):
+    """otto.yaml is not usable. `problems` holds all that is wrong; `str()` is the whole page."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems: Tuple[Problem, ...] = tuple(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        count = len(self.problems)
+        files = sorted({problem.file for problem in self.problems if problem.file})
+        total = "%d problem%s" % (count, "" if count == 1 else "s")
+        if files:
+            total += " in " + ", ".join(files)
+        return "\n".join([str(problem) for problem in self.problems] + [total])
+
+
+class OttoError(Exception):
+    """Something went wrong while doing.
+
+    message: what failed. cause: why, as far as it is known. next: the command to type.
+    """
+
+    def __init__(self, message: str, cause: str = "", next: str = "") -> None:
+        super().__init__(message, cause, next)
+        self.message = message
+        self.cause = cause
+        self.next = next
+
+    def __str__(self) -> str:
+        lines = [self.message]
+        if self.cause:
+            lines.append("    cause     " + self.cause)
+        if self.next:
+            lines.append("    next      " + self.next)
+        return "\n".join(lines)
