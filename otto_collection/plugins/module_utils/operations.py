@@ -3,12 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The verbs: everything that Otto may do to a node, as plain values.
 
-`engine.py` carries them out, `plan.py` makes them, everyone else shows them. An operation says itself
-as one line, says what takes it back, and turns to JSON without ever carrying a secret with it.
+`engine.py` carries them out, `plan.py` makes them, everyone else shows them. An operation says
+itself as one line, says what takes it back, and turns to JSON without ever carrying a secret.
 
 `container` is the name that a container has when the operation starts; `id`, where it is not empty,
-is that of a container that stood there when the plan was made, and is what the engine is to be asked
-for: a person may have put another container under that name since.
+is that of a container that stood there when the plan was made, and is what the engine is to be
+asked for: a person may have put another container under that name since.
 
 Every operation may be carried out twice: removing what is gone, starting what runs, stopping what
 stands, renaming to the name that it has, connecting what is connected are done, not failed. So is
@@ -57,7 +57,8 @@ class PullImage(Operation):
     always: bool = False
 
     def line(self) -> str:
-        return f"pull image {self.reference}{' if there is a newer one' * self.always}"
+        newer = " if there is a newer one" if self.always else ""
+        return f"pull image {self.reference}{newer}"
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class Start(Operation):
 
 @dataclass(frozen=True)
 class Stop(Operation):
-    """`grace`: seconds until the engine kills it (its own StopTimeout): the call may last so long."""
+    """`grace`: seconds until the engine kills it (its StopTimeout); the call may last as long."""
 
     op: ClassVar[str] = "stop"
     container: str
@@ -263,8 +264,5 @@ class Await(Operation):
 
     def line(self) -> str:
         if self.healthcheck:
-            return "wait until container %s is healthy (at most %ds)" % (
-                self.container,
-                self.timeout,
-            )
+            return f"wait until container {self.container} is healthy (at most {self.timeout:.0f}s)"
         return f"see that container {self.container} stays up"
