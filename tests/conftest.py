@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every test may use: the lab's hosts, and waiting for a condition instead of sleeping."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LAB_STATE = ROOT / "lab" / ".state"
+LAB_HOSTS = {"rpi-01": "10.77.0.11", "rpi-02": "10.77.0.12", "rpi-03": "10.77.0.13"}
+
+T = TypeVar("T")
+
+
+def wait_for(
+    condition: Callable[[], T | None], *, seconds: float, what: str, every: float = 0.1
+) -> T:
+    """The first truthy answer of `condition`; fails the test with `what` after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {seconds:g} s for {what}; last answer {answer!r}")
+        time.sleep(every)
+
+
+class LabHost:
+    """One simulated host, reached as a person would: over SSH, as `pi` with sudo."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.address = LAB_HOSTS[name]
+
+    def run(self, command: str, *, check: bool = True, timeout: float = 60) -> str:
+        """Standard output of a shell command run as root on the host."""
+        done = subprocess.run(
+            [
+                "ssh",
+                *("-i", str(LAB_STATE / "id_ed25519")),
+                *("-o", f"UserKnownHostsFile={LAB_STATE / 'known_hosts'}"),
+                *("-o", "BatchMode=yes", "-o", "ConnectTimeout=10"),
+                *("-o", "ControlMaster=auto", "-o", "ControlPersist=60"),
+                *("-o", "ControlPath=/tmp/otto-test-%C"),
+                f"pi@{self.address}",
+                "sudo sh -c " + "'" + command.replace("'", "'\\''") + "'",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{self.name}: {command}\n{done.stdout}{done.stderr}")
+        return done.stdout.strip()
+
+    def container_id(self, name: str) -> str:
+        """Id of a running container, empty where none of that name runs."""
+        return self.run(f"docker ps -q --no-trunc --filter name=^/{name}$")
+
+
+@pytest.fixture(scope="session")
+def lab_hosts() -> dict[str, LabHost]:
+    """The lab's hosts; a missing lab is an error with the command to type, not a skip."""
+    if not (LAB_STATE / "id_ed25519").exists():
+        pytest.fail("the lab is not up: `make lab` (or run pytest -m 'not lab')")
+    return {name: LabHost(name) for name in LAB_HOSTS}
