@@ -46,7 +46,10 @@ def _act(options: argparse.Namespace) -> int:
         case "up":
             _up(options.hosts, options.fresh)
         case "down":
-            _down(options.purge)
+            if options.only:
+                _remove(options.only)
+            else:
+                _down(options.purge)
         case "partition":
             hosts.partition(hosts.require(options.host))
         case "heal":
@@ -76,6 +79,15 @@ def _up(count: int, fresh: list[str]) -> None:
     hosts.remove(fresh)
     hosts.ensure([*wanted.values()])
     say(f"lab up: ssh -F {SSH_CONFIG} rpi-01")
+
+
+def _remove(names: list[str]) -> None:
+    """Only these hosts; the lab stays up for the others."""
+    if engine.answers():
+        hosts.remove(names)
+        hosts.write_ssh_files([*hosts.existing()])
+    else:
+        say(f"engine: none answers, so no host runs; not removed: {', '.join(names)}")
 
 
 def _down(purge: bool) -> None:
@@ -150,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         "--fresh", nargs="+", type=_fresh, default=[], metavar="HOST", help="make anew (or: all)"
     )
     down = commands.add_parser("down", help="remove hosts, volumes, network, daemons")
+    down.add_argument("only", nargs="*", type=_name, metavar="HOST", help="only these hosts")
     down.add_argument("--purge", action="store_true", help="the images and lab/.state as well")
     commands.add_parser("build", help="only engine, images and registry")
     commands.add_parser("status", help="what is there")
@@ -167,18 +180,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_HOSTS:
-        raise argparse.ArgumentTypeError(f"a number from 1 to {MOST_HOSTS}, not {text!r}")
+    # 0 is for `--fresh`: hosts of one's own, and none of the others.
+    if not text.isdecimal() or not 0 <= int(text) <= MOST_HOSTS:
+        raise argparse.ArgumentTypeError(f"a number from 0 to {MOST_HOSTS}, not {text!r}")
     return int(text)
 
 
 def _fresh(text: str) -> str:
-    if text != "all":
-        try:
-            host_named(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-    return text
+    return text if text == "all" else _name(text)
+
+
+def _name(text: str) -> str:
+    try:
+        return host_named(text).name
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 if __name__ == "__main__":
