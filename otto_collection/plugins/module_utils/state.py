@@ -1,0 +1,300 @@
+# Copyright (c) 2026 The Otto authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeps a node's target on disk, and the node's lock.
+
+Two files, each with a checksum inside and each replaced whole by rename:
+
+- `target.json`: what the node is to become. Written *before* anything is executed, so that an
+  interrupted run is finished by the agent.
+- `target.json.good`: the last target that the node reached (`settle`). It is the `previous` of the
+  next reconcile, and it serves when `target.json` cannot be read.
+
+A power cut at any point leaves the old or the new target. A missing or broken file is never an
+empty target: that would mean "remove everything".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.model import Target, canonical_json
+
+_POLL = 0.1  # seconds between two looks at a lock that somebody else holds
+
+
+class BrokenTarget(OttoError):
+    """Neither target.json nor its last good copy can be read, and at least one is there."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What `TargetStore.load` found.
+
+    source: "current", "good" (target.json was broken or gone) or "none" (nothing was ever written).
+    problem: why target.json did not serve; empty when it did.
+    """
+
+    target: Target | None
+    source: str
+    problem: str = ""
+
+
+class TargetStore:
+    """The target files and the lock in one directory (`/var/lib/otto` on a node)."""
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+        self.current_path = self.directory / "target.json"
+        self.good_path = self.directory / "target.json.good"
+        self.bad_path = self.directory / "target.json.bad"
+        self.lock_path = self.directory / "lock"
+
+    # ---- reading
+
+    def read(self) -> Target | None:
+        """The target of this node; None when there is none. See `load` for what is raised."""
+        return self.load().target
+
+    def load(self) -> Loaded:
+        """The target, and which file it came from.
+
+        Raises BrokenTarget only if no file can be read but at least one is there; OttoError when
+        the directory may not be read.
+        """
+        current = _attempt(self.current_path)
+        if current.target is not None:
+            return Loaded(current.target, "current")
+        good = _attempt(self.good_path)
+        if current.raw is not None:
+            self._set_aside(current.raw)
+        if good.target is not None:
+            return Loaded(good.target, "good", current.problem)
+        if current.raw is None and good.raw is None:
+            return Loaded(None, "none")
+        problems = [part.problem for part in (current, good) if part.raw is not None]
+        raise BrokenTarget(
+            "The target of this node cannot be read, so nothing is changed on it",
+            cause="; ".join(problems),
+            next="otto-run apply   (writes it anew)",
+        )
+
+    def good(self) -> Target | None:
+        """The last target that this node reached; None when it reached none or the copy is broken.
+
+        It only tells what an apply changes (`previous`), so a broken copy costs no more than that.
+        """
+        return _attempt(self.good_path).target
+
+    # ---- writing; call under the lock
+
+    def write(self, target: Target) -> None:
+        """Make this the target: afterwards the agent works towards it. Raises OttoError."""
+        self._replace(self.current_path, _encode(target))
+
+    def settle(self, target: Target) -> None:
+        """Write a target that the node has reached: as the current one and as the good one."""
+        text = _encode(target)
+        for path in (self.current_path, self.good_path):
+            # An agent that sweeps every minute must not wear out an SD card with equal writes.
+            if _attempt(path).raw != text:
+                self._replace(path, text)
+
+    def clear(self) -> None:
+        """Forget the target. The good copy goes first: left alone, it would be taken up again."""
+        try:
+            for path in (self.good_path, self.current_path):
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+            if self.directory.is_dir():
+                _sync_directory(self.directory)
+        except OSError as error:
+            raise self._failed("remove the target from", error) from error
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        try:
+            self._make_directory()
+            descriptor, name = tempfile.mkstemp(prefix=path.name + ".", dir=str(self.directory))
+            try:
+                with os.fdopen(descriptor, "wb") as stream:
+                    self._own(stream.fileno(), 0o640)
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                os.replace(name, str(path))  # noqa: PTH105
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name)  # noqa: PTH108
+                raise
+            _sync_directory(self.directory)
+        except OSError as error:
+            raise self._failed("write %s in" % path.name, error) from error
+
+    def _set_aside(self, raw: bytes) -> None:
+        """Keep a copy of a broken target.json for whoever looks for the cause.
+
+        A copy, not a rename: a reader without the lock must not move away what a writer has just
+        put there.
+        """
+        try:
+            if self.bad_path.read_bytes() == raw:
+                return
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise self._failed("read %s in" % self.bad_path.name, error) from error
+        self._replace(self.bad_path, raw)
+
+    def _make_directory(self) -> None:
+        if not self.directory.is_dir():
+            self.directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+
+    def _own(self, descriptor: int, mode: int) -> None:
+        """Files belong to the directory's owner: the module writes as root, the agent as `otto`."""
+        os.fchmod(descriptor, mode)
+        if os.geteuid() == 0:
+            owner = self.directory.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+    def _failed(self, doing: str, error: OSError) -> OttoError:
+        return OttoError(
+            "Cannot %s %s" % (doing, self.directory),
+            cause=error.strerror or str(error),
+            next="df -h %s; ls -ld %s" % (self.directory, self.directory),
+        )
+
+    # ---- the lock
+
+    @contextlib.contextmanager
+    def lock(
+        self,
+        timeout: float,
+        holder: str,
+        waiting: Callable[[str], None] | None = None,
+    ) -> Iterator[None]:
+        """Hold the node: one reconcile at a time. Freed by the kernel when the holder dies.
+
+        timeout: seconds to wait; 0 tries once. holder: what the others read, e.g. "apply by ann".
+        waiting: called once with the holder's line when the lock is not free at once.
+        Raises OttoError that names the holder after the timeout.
+        """
+        try:
+            self._make_directory()
+            descriptor = os.open(str(self.lock_path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        except OSError as error:
+            raise self._failed("open the lock in", error) from error
+        try:
+            state = os.fstat(descriptor)
+            if os.geteuid() in (0, state.st_uid):
+                self._own(descriptor, 0o660)
+            self._acquire(descriptor, timeout, waiting)
+            text = "pid %d, %s, since %s" % (
+                os.getpid(),
+                holder,
+                time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            )
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, text.encode("utf-8"), 0)
+            try:
+                yield
+            finally:
+                os.ftruncate(descriptor, 0)
+        finally:
+            os.close(descriptor)
+
+    def holder(self) -> str:
+        """The line of who holds the lock; empty when it says nothing."""
+        try:
+            return self.lock_path.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def _acquire(
+        self, descriptor: int, timeout: float, waiting: Callable[[str], None] | None
+    ) -> None:
+        deadline = time.monotonic() + timeout
+        told = False
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise self._failed("lock", error) from error
+            if waiting is not None and not told:
+                waiting(self.holder())
+                told = True
+            if time.monotonic() >= deadline:
+                raise OttoError(
+                    "This node is being worked on by somebody else",
+                    cause="the lock %s is held by: %s"
+                    % (self.lock_path, self.holder() or "(no name)"),
+                    next="wait for it and try again; who it is: fuser -v %s" % self.lock_path,
+                )
+            time.sleep(min(_POLL, max(0.0, deadline - time.monotonic())))
+
+
+# ---- one file
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One file that was read: raw is None where there is none, target where it cannot be used."""
+
+    target: Target | None = None
+    raw: bytes | None = None
+    problem: str = ""
+
+
+def _encode(target: Target) -> bytes:
+    document = target.to_json()
+    return (canonical_json({"sha256": _checksum(document), "target": document}) + "\n").encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+def _checksum(document: Any) -> str:
+    return hashlib.sha256(canonical_json(document).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _attempt(path: Path) -> _Attempt:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return _Attempt(problem="%s is missing" % path)
+    except OSError as error:
+        # Not "broken": a file that may not be read is no reason to fall back to an older one.
+        raise OttoError(
+            "Cannot read the target of this node",
+            cause="%s: %s" % (path, error.strerror or error),
+            next="ls -l %s   (it must belong to the owner of %s)" % (path, path.parent),
+        ) from error
+    try:
+        envelope: dict[str, Any] = json.loads(raw.decode("utf-8", "surrogatepass"))
+        if not isinstance(envelope, dict) or "target" not in envelope:
+            raise ValueError("it is no target file")
+        if envelope.get("sha256") != _checksum(envelope["target"]):
+            raise ValueError("its checksum does not fit")
+        return _Attempt(target=Target.from_json(envelope["target"]), raw=raw)
+    except (ValueError, RecursionError) as error:
+        return _Attempt(raw=raw, problem="%s: %s (%d bytes)" % (path, error, len(raw)))
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(str(directory), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
