@@ -10,24 +10,25 @@ sees the whole page at once. An `OttoError` is what went wrong while doing.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Union
 
-Path = Tuple[Union[str, int], ...]
+Path = tuple[Union[str, int], ...]  # noqa: UP007  (nodes run it on Python 3.9)
 """Where a value stands: ("services", "web", "ports", 0)."""
 
 _SHOWN = 80
 
 
-def show_path(path: Sequence[Union[str, int]]) -> str:
+def show_path(path: Sequence[str | int]) -> str:
     """`services.web.ports[0]`; a key that holds a dot or a bracket is quoted: `labels."a.b"`."""
     text = ""
     for part in path:
         if isinstance(part, int):
-            text += "[%d]" % part
+            text += f"[{part}]"
             continue
         if not part or any(character in part for character in '.[]" \t\n'):
-            part = '"%s"' % _one_line(part).replace('"', '\\"')
+            part = '"' + _one_line(part).replace('"', '\\"') + '"'
         text += ("." if text else "") + part
     return text
 
@@ -48,7 +49,7 @@ def show_value(value: Any) -> str:
     text = _one_line(str(value))
     if len(text) > _SHOWN:
         text = text[: _SHOWN - 3] + "..."
-    return '"%s"' % text if isinstance(value, str) else text
+    return f'"{text}"' if isinstance(value, str) else text
 
 
 def _one_line(text: str) -> str:
@@ -90,7 +91,7 @@ class Problem:
     def __str__(self) -> str:
         where = self.file
         if self.line:
-            where = "%s:%d" % (where or "line", self.line)
+            where = f"{where or 'line'}:{self.line}"
         head = ": ".join(part for part in (where, show_path(self.path)) if part)
         lines = [head] if head else []
         if self.message:
@@ -98,7 +99,7 @@ class Problem:
         for word in ("found", "expected", "nearest", "hint"):
             text = getattr(self, word)
             if text:
-                lines.append("    %-9s %s" % (word, text))
+                lines.append(f"    {word:<9} {text}")
         return "\n".join(lines)
 
 
@@ -106,11 +107,11 @@ class Problems:
     """Collector that parsers write to and go on. It keeps the order of arrival."""
 
     def __init__(self) -> None:
-        self._all: List[Problem] = []
+        self._all: list[Problem] = []
 
     def add(
         self,
-        path: Sequence[Union[str, int]],
+        path: Sequence[str | int],
         message: str = "",
         *,
         found: str = "",
@@ -127,7 +128,7 @@ class Problems:
     def extend(self, problems: Iterable[Problem]) -> None:
         self._all.extend(problems)
 
-    def located(self, file: str, lines: Optional[Mapping[Path, int]] = None) -> Tuple[Problem, ...]:
+    def located(self, file: str, lines: Mapping[Path, int] | None = None) -> tuple[Problem, ...]:
         """All problems with file and line, in the order of the file.
 
         A path that is not in the file (a missing key) gets the line of its nearest parent.
@@ -157,13 +158,13 @@ class ClusterFileError(Exception):
     """otto.yaml is not usable. `problems` holds all that is wrong; `str()` is the whole page."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems: Tuple[Problem, ...] = tuple(problems)
+        self.problems: tuple[Problem, ...] = tuple(problems)
         super().__init__(self.problems)
 
     def __str__(self) -> str:
         count = len(self.problems)
         files = sorted({problem.file for problem in self.problems if problem.file})
-        total = "%d problem%s" % (count, "" if count == 1 else "s")
+        total = f"{count} problem{'' if count == 1 else 's'}"
         if files:
             total += " in " + ", ".join(files)
         return "\n".join([str(problem) for problem in self.problems] + [total])
