@@ -49,7 +49,7 @@ def _act(options: argparse.Namespace) -> int:
             if options.only:
                 _remove(options.only)
             else:
-                _down(options.purge)
+                _down(options.purge, options.host)
         case "partition":
             hosts.partition(hosts.require(options.host))
         case "heal":
@@ -90,24 +90,29 @@ def _remove(names: list[str]) -> None:
         say(f"engine: none answers, so no host runs; not removed: {', '.join(names)}")
 
 
-def _down(purge: bool) -> None:
+def _down(purge: bool, only: list[str]) -> None:
+    if only:
+        hosts.remove([hosts.require(name).name for name in only])
+        return
+    if not engine.answers() and (STATE / "hosts").is_dir():
+        # After a reboot the hosts lie on disk, and only an engine can remove them.
+        engine.start()
+    left: list[str] = []
     if engine.answers():
         hosts.remove(hosts.existing())
         registry.stop()
         engine.remove_network()
         if purge:
             images.remove()
-        left = [*hosts.existing(), *hosts.leftover_volumes()]
-        if left:
-            raise LabError(f"still there: {', '.join(left)}", "python3 -m lab down")
+        left = [*hosts.existing(), *hosts.leftover_volumes(), *engine.leftover_networks()]
         engine.stop()
-    else:
-        registry.stop()
-        say("engine: none answers; hosts, if any, are removed by `up` and then `down`")
+    left += processes.running()
+    if left:
+        raise LabError(f"still there: {', '.join(left)}", "python3 -m lab down")
     if purge:
         shutil.rmtree(STATE)
         say(f"state: {STATE} removed")
-    say("lab down: checked that no host, volume, network or process of the lab is left")
+    say("lab down: checked that no container, volume, network or process of the lab is left")
 
 
 def _status() -> int:
@@ -119,7 +124,7 @@ def _status() -> int:
         print("the lab has no hosts; next: python3 -m lab up")
         return 1
     answers = side_by_side(lambda one: hosts.probe(one.host), seen.values())
-    row = "{:8} {:12} {:32} {:12} {}".format
+    row = "{:8} {:12} {:31} {:16} {}".format
     print(row("HOST", "ADDRESS", "SYSTEM", "DOCKER", "STATE"))
     for one, answer in zip(seen.values(), answers, strict=True):
         state = one.state if one.connected else f"{one.state}, cut off"
@@ -135,7 +140,9 @@ def _status() -> int:
 
 def _check_machine() -> None:
     if sys.platform != "linux":
-        raise LabError(f"the lab needs Linux (this is {sys.platform})", "use a Debian machine or VM")
+        raise LabError(
+            f"the lab needs Linux (this is {sys.platform})", "use a Debian machine or VM"
+        )
     if os.geteuid() != 0:
         raise LabError("the lab needs root: it runs a Docker engine", "sudo python3 -m lab up")
 
@@ -143,7 +150,7 @@ def _check_machine() -> None:
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
     """One change of the lab at a time."""
-    with open(STATE / "lock", "w") as lock:
+    with (STATE / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -163,6 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     down = commands.add_parser("down", help="remove hosts, volumes, network, daemons")
     down.add_argument("only", nargs="*", type=_name, metavar="HOST", help="only these hosts")
+    down.add_argument("host", nargs="*", help="remove only these hosts")
     down.add_argument("--purge", action="store_true", help="the images and lab/.state as well")
     commands.add_parser("build", help="only engine, images and registry")
     commands.add_parser("status", help="what is there")

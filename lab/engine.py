@@ -76,7 +76,10 @@ def ensure_network() -> None:
         if owner != str(STATE):
             raise LabError(
                 f"the network {NETWORK} belongs to another lab ({owner or 'unknown'})",
-                "run `python3 -m lab down` in that checkout first",
+                "run `python3 -m lab down` in that checkout first; if it is gone:\n"
+                f"docker rm -fv $(docker ps -aq --filter label={LABEL}); "
+                f"docker volume rm $(docker volume ls -q --filter label={LABEL}); "
+                f"docker network rm {NETWORK}",
             )
         return
     docker(
@@ -86,8 +89,13 @@ def ensure_network() -> None:
     say(f"network: {NETWORK} {SUBNET}, gateway {GATEWAY}")
 
 
+def leftover_networks() -> list[str]:
+    label = f"label={LABEL}={STATE}"
+    return docker("network", "ls", "--format", "{{.Name}}", "--filter", label).split()
+
+
 def remove_network() -> None:
-    if docker("network", "ls", "--quiet", "--filter", f"label={LABEL}={STATE}"):
+    if leftover_networks():
         docker("network", "rm", NETWORK)
         say(f"network: {NETWORK} removed")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import string
 import subprocess
 import tarfile
@@ -51,7 +50,7 @@ _LEGACY_CGROUPS = {
 # version (empty without Docker, "no answer" when it is installed and silent).
 _PROBE = """
 systemctl is-system-running
-if command -v dockerd >/dev/null; then
+if sudo sh -c 'command -v dockerd' >/dev/null; then
     sudo docker version --format '{{.Server.Version}}' 2>/dev/null || echo 'no answer'
 else
     echo none
@@ -96,11 +95,19 @@ def existing() -> dict[str, Seen]:
 
 def ensure(wanted: Sequence[Host]) -> None:
     """Every wanted host exists, runs, is on the network and answers over SSH."""
-    ensure_key()
     seen = existing()
+    if not KEY.exists():
+        # Hosts made with another key would never let us in.
+        remove(seen)
+        seen = {}
+        _make_key(KEY, "otto-lab")
 
     def ensure_one(host: Host) -> None:
         have = seen.get(host.name)
+        if have is not None and (reason := _lost(have)):
+            say(f"{host.name}: made anew, {reason}")
+            docker("rm", "--force", "--volumes", host.name)
+            have = None
         if have is None:
             _create(host)
         else:
@@ -139,6 +146,7 @@ def remove(names: Iterable[str]) -> None:
     seen = existing()
     volumes = set(leftover_volumes())
     side_by_side(remove_one, names)
+    write_ssh_files([*existing()])
 
 
 def leftover_volumes() -> list[str]:
@@ -207,15 +215,10 @@ def power_on(host: Host) -> None:
     say(f"{host.name}: ready (systemd {answer.systemd})")
 
 
-def ensure_key() -> None:
-    """The lab's own SSH key pair."""
-    if not KEY.exists():
-        _make_key(KEY, "otto-lab")
-
-
 def write_ssh_files(names: Iterable[str]) -> None:
     """known_hosts and ssh_config of the lab, from the keys that its hosts were made with."""
-    keys = {name: Path(f"{_host_key(name)}.pub").read_text() for name in names}
+    public = {name: Path(f"{_host_key(name)}.pub") for name in names}
+    keys = {name: path.read_text() for name, path in public.items() if path.exists()}
     _write(KNOWN_HOSTS, known_hosts_lines(keys))
     common = [
         f"  User {USER}", f"  IdentityFile {_quoted(KEY)}", "  IdentitiesOnly yes",
@@ -230,6 +233,15 @@ def write_ssh_files(names: Iterable[str]) -> None:
                      f"  HostName {host_named(name).address}", *common)
     ]  # fmt: skip
     _write(SSH_CONFIG, "\n".join([*lines, ""]))
+
+
+def _lost(have: Seen) -> str:
+    """Why an existing host cannot be used, or nothing."""
+    if have.state == "created":
+        return "its making was interrupted"
+    if not Path(f"{_host_key(have.host.name)}.pub").exists():
+        return f"its identity is gone from {STATE}"
+    return ""
 
 
 def _create(host: Host) -> None:
@@ -305,7 +317,7 @@ def _write(path: Path, text: str) -> None:
     """Replace a file in one step: other programs read it while the lab writes."""
     fresh = path.with_name(f"{path.name}.new")
     fresh.write_text(text)
-    os.replace(fresh, path)
+    fresh.replace(path)
 
 
 def require(name: str) -> Host:
@@ -313,5 +325,7 @@ def require(name: str) -> Host:
     seen = existing()
     if name not in seen:
         there = ", ".join(seen) or "none"
-        raise LabError(f"there is no host {name!r} in this lab (there: {there})", "lab up")
+        raise LabError(
+            f"there is no host {name!r} in this lab (there: {there})", "python3 -m lab up"
+        )
     return seen[name].host

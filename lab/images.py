@@ -17,7 +17,7 @@ from lab.plan import (
     Rootfs,
     host_image_tag,
 )
-from lab.shell import LabError, run, say, side_by_side
+from lab.shell import LabError, attempt, run, say, side_by_side
 
 _RECIPE = f"{LABEL}.recipe"
 
@@ -46,11 +46,20 @@ def ensure() -> None:
 
 def remove() -> None:
     """Forget every image that the lab made."""
-    tags = [tag for tag in _recipes_by_tag() if tag.startswith("otto-lab/")]
-    tags += [image.tag for image in SERVICE_IMAGES if image.tag in _recipes_by_tag()]
-    if tags:
-        docker("rmi", *tags)
-        say(f"images: {len(tags)} removed")
+    services = {image.tag for image in SERVICE_IMAGES}
+    tags = [tag for tag in _recipes_by_tag() if tag.startswith("otto-lab/") or tag in services]
+    # Untagged ones are build stages and what an older recipe left behind.
+    untagged = docker(
+        "image", "ls", "--quiet", "--filter", f"label={_RECIPE}", "--filter", "dangling=true"
+    ).split()
+    kept = [
+        name
+        for name in [*tags, *dict.fromkeys(untagged)]
+        if attempt("docker", "--host", SOCKET, "rmi", name).returncode != 0
+    ]
+    say(f"images: {len(tags) + len(untagged) - len(kept)} removed")
+    if kept:
+        say(f"images: kept, a container of yours uses them: {', '.join(kept)}")
 
 
 def _recipes_by_tag() -> dict[str, str]:
@@ -79,7 +88,7 @@ def _bootstrap(base: Rootfs) -> None:
         "-", base.tag,
     ]  # fmt: skip
     with (
-        open(log_path, "wb") as log,
+        log_path.open("wb") as log,
         subprocess.Popen(
             [*make, *apt.sources(base.suite)], stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=log,

@@ -154,11 +154,9 @@ def known_hosts_lines(public_keys: Mapping[str, str]) -> str:
 
 def _files(folder: Path) -> dict[str, str]:
     """Text by path; only the executable bit counts, as in git: the rest is the umask's."""
-    return {
-        f"{path.relative_to(folder)}:{'x' if path.stat().st_mode & 0o100 else '-'}": path.read_text()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    marks = {path: "x" if path.stat().st_mode & 0o100 else "-" for path in files}
+    return {f"{path.relative_to(folder)}:{marks[path]}": path.read_text() for path in files}
 
 
 def _digest(value: object) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from lab.shell import LabError, wait_for
 
 def start(name: str, argv: list[str]) -> None:
     """Start a daemon in its own session; log and record lie in the state folder."""
-    with open(_log(name), "ab") as log:
+    with _log(name).open("ab") as log:
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
@@ -50,6 +51,13 @@ def stop(name: str, deadline: float = 30.0) -> bool:
     return True
 
 
+def running() -> list[str]:
+    """Every daemon of the lab that still runs, as `name (pid n)`."""
+    names = [path.stem for path in STATE.glob("*.json")]
+    pids = {name: alive(name) for name in sorted(names)}
+    return [f"{name} (pid {pid})" for name, pid in pids.items() if pid is not None]
+
+
 def last_words(name: str) -> str:
     """The end of the daemon's log, for an error message."""
     path = _log(name)
@@ -58,11 +66,9 @@ def last_words(name: str) -> str:
 
 
 def _gone(name: str, pid: int) -> str | None:
-    try:
-        # Reaps it when this very program is the parent; otherwise the parent is init.
+    # Reaps it when this very program is the parent; otherwise init does.
+    with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass
     return f"pid {pid} still runs" if alive(name) else None
 
 
