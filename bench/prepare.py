@@ -20,7 +20,7 @@ def others() -> None:
     if stamp.exists() and stamp.read_text(encoding="utf-8") == requirements:
         return
     print("bench/.venv: installing what Otto is compared with", file=sys.stderr, flush=True)
-    venv.create(OTHERS.parent, with_pip=True)
+    venv.create(OTHERS.parent, with_pip=True, clear=True)
     pip = [str(OTHERS / "python"), "-m", "pip", "install", "--quiet", "--requirement"]
     done = subprocess.run([*pip, str(BENCH / "requirements.txt")], check=False)
     if done.returncode != 0:
