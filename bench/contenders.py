@@ -75,13 +75,17 @@ class Contender(ABC):
         return path
 
     def environment(self, **more: str) -> Mapping[str, str]:
-        """The caller's environment without anything that would set up one of the contenders."""
+        """The caller's environment without anything that would set up one of the contenders.
+
+        A home of its own: otto-run keeps its control sockets below it, wherever others point.
+        """
         kept = {
             key: value
             for key, value in os.environ.items()
             if not key.startswith(("ANSIBLE_", "OTTO_", "PYINFRA_", "PYTHON", "MOLECULE_"))
         }
-        return {**kept, "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.sockets), **more}
+        home = {"HOME": str(self.sockets), "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.sockets)}
+        return {**kept, **home, **more}
 
 
 class Otto(Contender):

@@ -79,8 +79,8 @@ def on_all(nodes: Iterable[Node], action: Callable[[Node], Result]) -> dict[str,
 
 
 def close_masters(control_directory: Path) -> None:
-    """End the SSH connections that stand open in a directory of control sockets."""
-    for socket in control_directory.iterdir():
+    """End the SSH connections whose control sockets lie anywhere below a directory."""
+    for socket in control_directory.rglob("*"):
         if socket.is_socket():
             # A master that ended by itself meanwhile leaves a socket that nobody answers: the
             # next run makes its own, so a failure here means only that nothing is open.
