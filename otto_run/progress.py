@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person sees while Ansible works: a live table on a terminal, plain lines elsewhere.
+
+Everything goes to stderr, so that stdout carries the result alone.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from otto_run.render import clean
+from otto_run.runner import Event, Output, TaskDone, TaskFailed, TaskStarted
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
+
+class Progress(Protocol):
+    """Takes the events of a run."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+    def handle(self, event: Event) -> None: ...
+    def tick(self) -> None: ...
+    def say(self, line: str) -> None: ...
+
+
+def make(nodes: Iterable[str], *, verbose: bool, terminal: bool) -> Progress:
+    """The progress that fits: `terminal` says whether stderr is one that can redraw."""
+    if verbose:
+        return Verbose()
+    return Table_(nodes) if terminal else Lines()
+
+
+class Lines:
+    """One line per task and node that changed something or failed, and per first sign of a node."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._seen: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+    def handle(self, event: Event) -> None:
+        if isinstance(event, TaskStarted) and event.node not in self._seen:
+            self._seen.add(event.node)
+            self._line(event.node, "working")
+        elif isinstance(event, TaskDone) and event.changed:
+            self._line(event.node, f"changed: {event.task}")
+        elif isinstance(event, TaskFailed):
+            what = "cannot be reached" if event.unreachable else f"failed: {event.task}"
+            self._line(event.node, what)
+
+    def tick(self) -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    def _line(self, node: str, text: str) -> None:
+        self.say(f"[{time.monotonic() - self._began:5.1f}s] {node}: {clean(text, 200)}")
+
+
+class Verbose(Lines):
+    """Ansible's own output, as it comes."""
+
+    def handle(self, event: Event) -> None:
+        if isinstance(event, Output):
+            self.say(event.text)
+
+
+@dataclass
+class _Row:
+    phase: str = "waiting"
+    current: str = ""
+    began: float | None = None
+    ended: float | None = None
+
+
+class Table_:
+    """A row per node that is redrawn: how it stands, what it does, for how long."""
+
+    def __init__(self, nodes: Iterable[str]) -> None:
+        self._rows = {node: _Row() for node in nodes}
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(
+            get_renderable=self._table,
+            console=Console(stderr=True),
+            refresh_per_second=8,
+            transient=True,
+        )
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def handle(self, event: Event) -> None:
+        if isinstance(event, Output):
+            return
+        row = self._rows.setdefault(event.node, _Row())
+        now = time.monotonic()
+        row.began = row.began or now
+        if isinstance(event, TaskStarted):
+            if row.phase != "failed":
+                row.phase, row.current, row.ended = "working", event.task, None
+        elif isinstance(event, TaskFailed):
+            row.phase, row.current, row.ended = "failed", event.task, now
+        else:
+            row.ended = now
+
+    def tick(self) -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        if self._live is None:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            self._live.console.print(line, markup=False, highlight=False)
+
+    def _table(self) -> Table:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, show_header=False)
+        now = time.monotonic()
+        colours = {"failed": "red", "working": "cyan"}
+        for node, row in self._rows.items():
+            seconds = "" if row.began is None else f"{(row.ended or now) - row.began:.0f} s"
+            table.add_row(
+                Text(node, style="bold"),
+                Text(row.phase, style=colours.get(row.phase, "dim")),
+                Text(clean(row.current, 60)),
+                Text(seconds, style="dim", justify="right"),
+            )
+        return table

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One run of one of Otto's playbooks: ansible-runner, wrapped so that nothing of it is left.
+
+ansible-runner works in a thread; its events arrive here as typed values, in the caller's thread.
+An interrupt (Ctrl-C, SIGTERM) ends Ansible in two steps and proves that no child is left.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import queue
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+
+from otto_run import processes
+from otto_run.paths import StatePaths, control_sockets
+
+TARGET_ACTION = "otto.cluster.target"
+_INTERRUPT_GRACE = 4.0  # seconds for Ansible to end its workers after SIGINT
+_TAIL = 40  # lines of plain output kept for the case that a run ends before its first event
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run. limit: node ids, empty for all. variables: extra variables, never a secret."""
+
+    playbook: str
+    file: Path
+    paths: StatePaths
+    nodes: int = 1
+    limit: tuple[str, ...] = ()
+    check: bool = False
+    verbosity: int = 0
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    vault_password_file: Path | None = None
+
+
+@dataclass(frozen=True)
+class TaskStarted:
+    node: str
+    task: str
+
+
+@dataclass(frozen=True)
+class TaskDone:
+    """`result`: what the module returned."""
+
+    node: str
+    task: str
+    action: str
+    changed: bool
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TaskFailed:
+    node: str
+    task: str
+    action: str
+    unreachable: bool
+    result: Mapping[str, Any]
+
+    @property
+    def message(self) -> str:
+        return str(self.result.get("msg") or self.result.get("stderr") or "no message").strip()
+
+
+@dataclass(frozen=True)
+class Output:
+    """A piece of Ansible's own output, as it would stand on a terminal."""
+
+    text: str
+
+
+Event = TaskStarted | TaskDone | TaskFailed | Output
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """code: Ansible's exit code. changed, failed, unreachable: node ids.
+
+    failures: the last failure of each failed node. results: what `otto.cluster.target` returned
+    for each node, also for one that failed.
+    """
+
+    code: int
+    nodes: frozenset[str]
+    changed: frozenset[str]
+    failed: frozenset[str]
+    unreachable: frozenset[str]
+    failures: Mapping[str, TaskFailed]
+    results: Mapping[str, Mapping[str, Any]]
+    seconds: float
+
+
+def run(
+    request: Request,
+    handle: Callable[[Event], None],
+    *,
+    keep: Callable[[], list[int]] = list,
+    tick: Callable[[], None] | None = None,
+) -> Outcome:
+    """Run a playbook; `handle` gets every event in this thread, `tick` is called in between.
+
+    keep: pids of children that are not part of the run and survive an interrupt.
+    Raises KeyboardInterrupt after everything is ended; OttoError when Ansible did not get as far
+    as a node.
+    """
+    request.paths.runs.mkdir(mode=0o700, exist_ok=True)
+    _sweep(request.paths.runs)
+    directory = Path(tempfile.mkdtemp(prefix="run-", dir=request.paths.runs))
+    try:
+        return _Run(request, directory).go(handle, keep, tick)
+    finally:
+        # The artifacts hold the whole environment of the run.
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _sweep(runs: Path) -> None:
+    """Remove what a run left that was killed; only ever called under the cluster's lock."""
+    for leftover in runs.glob("run-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def ansible_playbook() -> str:
+    """The ansible-playbook that belongs to this Python, so that both see one collection."""
+    beside = Path(sys.executable).with_name("ansible-playbook")
+    found = str(beside) if beside.exists() else shutil.which("ansible-playbook")
+    if not found:
+        raise OttoError(
+            "ansible-playbook is not there",
+            cause=f"neither beside {sys.executable} nor in PATH",
+            next=f"{sys.executable} -m pip install ansible-core",
+        )
+    return found
+
+
+def environment(request: Request, directory: Path) -> dict[str, str]:
+    """The settings of a run: the same wherever otto-run is typed, whatever ansible.cfg stands there.
+
+    ANSIBLE_* variables of the user that are not named here still count.
+    """
+    config = directory / "ansible.cfg"
+    config.write_text("[defaults]\n", encoding="utf-8")
+    spec = importlib.util.find_spec("ansible_collections.otto.cluster")
+    if spec is None or not spec.submodule_search_locations:
+        raise OttoError(
+            "The Ansible collection otto.cluster is not installed",
+            next=f"{sys.executable} -m pip install --force-reinstall otto-cluster",
+        )
+    collection = Path(next(iter(spec.submodule_search_locations)))
+    return {
+        "ANSIBLE_CONFIG": str(config),
+        # First, so that an older otto.cluster in ~/.ansible/collections does not shadow this one.
+        "ANSIBLE_COLLECTIONS_PATH": os.pathsep.join(
+            (str(collection.parents[2]), str(Path("~/.ansible/collections").expanduser()))
+        ),
+        "ANSIBLE_INVENTORY_ENABLED": "otto.cluster.otto",
+        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "True",
+        "ANSIBLE_GATHERING": "explicit",
+        "ANSIBLE_INJECT_FACT_VARS": "False",
+        "ANSIBLE_RETRY_FILES_ENABLED": "False",
+        "ANSIBLE_HOST_KEY_CHECKING": "True",
+        "ANSIBLE_PIPELINING": "True",
+        "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=60s",
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(control_sockets(request.paths)),
+        "ANSIBLE_NOCOLOR": "True",
+        "ANSIBLE_DEPRECATION_WARNINGS": "True" if request.verbosity else "False",
+        "OTTO_STATE": str(request.paths.root),
+        "PATH": os.pathsep.join(
+            (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
+        ),
+    }
+
+
+class _Run:
+    def __init__(self, request: Request, directory: Path) -> None:
+        self._request = request
+        self._directory = directory
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._results: dict[str, Mapping[str, Any]] = {}
+        self._failures: dict[str, TaskFailed] = {}
+        self._stats: Mapping[str, Any] | None = None
+        self._tail: list[str] = []
+        self._code = -1
+        self._crash: BaseException | None = None
+        self._give_up = False
+
+    def go(
+        self,
+        handle: Callable[[Event], None],
+        keep: Callable[[], list[int]],
+        tick: Callable[[], None] | None,
+    ) -> Outcome:
+        began = time.monotonic()
+        environ = environment(self._request, self._directory)
+        binary = ansible_playbook()
+        thread = threading.Thread(target=self._work, args=(binary, environ), daemon=True)
+        thread.start()
+        try:
+            while thread.is_alive() or not self._events.empty():
+                try:
+                    handle(self._events.get(timeout=0.1))
+                except queue.Empty:
+                    pass
+                if tick is not None:
+                    tick()
+        except BaseException:
+            self._end(thread, keep())
+            raise
+        if self._crash is not None:
+            raise OttoError("ansible-runner failed", cause=str(self._crash)) from self._crash
+        return self._outcome(time.monotonic() - began)
+
+    def _work(self, binary: str, environ: dict[str, str]) -> None:
+        # Imported here: 0.2 s that the other commands need not pay.
+        import ansible_runner
+
+        request = self._request
+        cmdline = ["--check"] if request.check else []
+        if request.vault_password_file:
+            cmdline.append(f"--vault-password-file={request.vault_password_file}")
+        try:
+            done = ansible_runner.run(
+                private_data_dir=str(self._directory),
+                playbook=request.playbook,
+                inventory=str(request.file),
+                binary=binary,
+                envvars=environ,
+                extravars=dict(request.variables) or None,
+                limit=",".join(request.limit) or None,
+                cmdline=_quoted(cmdline) or None,
+                forks=max(5, min(50, request.nodes)),
+                verbosity=request.verbosity or None,
+                quiet=True,
+                suppress_env_files=True,
+                settings={"pexpect_timeout": 1, "suppress_output_file": True},
+                event_handler=self._event,
+                # With a cancel callback ansible-runner leaves our signal handlers alone.
+                cancel_callback=lambda: self._give_up,
+            )
+            self._code = int(done.rc if done.rc is not None else -1)
+        except BaseException as error:  # handed to the caller's thread
+            self._crash = error
+
+    def _event(self, raw: dict[str, Any]) -> bool:
+        """Called by ansible-runner in its thread. False: it need not write the event to a file."""
+        try:
+            for event in self._typed(raw):
+                self._events.put(event)
+        except Exception as error:  # an exception here would kill the run without a word
+            self._events.put(Output(f"[otto-run] an event could not be read: {error!r}"))
+        return False
+
+    def _typed(self, raw: dict[str, Any]) -> list[Event]:
+        kind = str(raw.get("event", ""))
+        data = raw.get("event_data") or {}
+        found: list[Event] = []
+        text = str(raw.get("stdout") or "")
+        if text.strip():
+            self._tail = (self._tail + text.splitlines())[-_TAIL:]
+            found.append(Output(text))
+        if kind == "playbook_on_stats":
+            self._stats = data
+        node = data.get("host")
+        if not isinstance(node, str):
+            return found
+        task = str(data.get("task") or "")
+        action = str(data.get("resolved_action") or data.get("task_action") or "")
+        result = data.get("res") if isinstance(data.get("res"), dict) else {}
+        if action == TARGET_ACTION and kind in ("runner_on_ok", "runner_on_failed"):
+            self._results[node] = result
+        if kind == "runner_on_start":
+            found.append(TaskStarted(node, task))
+        elif kind in ("runner_on_ok", "runner_item_on_ok"):
+            found.append(TaskDone(node, task, action, bool(result.get("changed")), result))
+        elif kind in ("runner_on_failed", "runner_on_unreachable") and not data.get(
+            "ignore_errors"
+        ):
+            failed = TaskFailed(node, task, action, kind.endswith("unreachable"), result)
+            self._failures[node] = failed
+            found.append(failed)
+        return found
+
+    def _end(self, thread: threading.Thread, keep: list[int]) -> None:
+        """Ansible gets SIGINT (it tells its workers), then everything SIGTERM, then SIGKILL."""
+        kept = set(keep)
+        mine = [pid for pid in processes.descendants() if pid not in kept]
+        processes.tell(mine[:1], signal.SIGINT)
+        deadline = time.monotonic() + _INTERRUPT_GRACE
+        while thread.is_alive() and time.monotonic() < deadline:
+            thread.join(0.1)
+        left = processes.end_all(keep)
+        self._give_up = True
+        thread.join(5)
+        if left:
+            names = ", ".join(f"{pid} ({processes.name(pid)})" for pid in left)
+            raise OttoError(
+                "Some processes of the run do not end",
+                cause=names,
+                next="kill -KILL " + " ".join(map(str, left)),
+            )
+
+    def _outcome(self, seconds: float) -> Outcome:
+        stats = self._stats
+        tail = "\n".join(self._tail).strip()
+        if stats is None:
+            raise OttoError(
+                f"Ansible ended with code {self._code} before it reached a node",
+                cause=tail or "it said nothing",
+                next="otto-run doctor",
+            )
+        failed = frozenset(stats.get("failures") or ())
+        dark = frozenset(stats.get("dark") or ())
+        nodes = frozenset(stats.get("processed") or ()) | failed | dark
+        if not nodes:
+            raise OttoError("Ansible found no node to work on", cause=tail, next="otto-run doctor")
+        if self._code and not failed and not dark:
+            raise OttoError(
+                f"Ansible ended with code {self._code}", cause=tail, next="otto-run apply -v"
+            )
+        return Outcome(
+            code=self._code,
+            nodes=nodes,
+            changed=frozenset(node for node, n in (stats.get("changed") or {}).items() if n),
+            failed=failed,
+            unreachable=dark,
+            failures={n: f for n, f in self._failures.items() if n in failed | dark},
+            results=dict(self._results),
+            seconds=seconds,
+        )
+
+
+def _quoted(arguments: list[str]) -> str:
+    import shlex
+
+    return shlex.join(arguments)
