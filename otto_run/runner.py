@@ -7,9 +7,11 @@ An interrupt (Ctrl-C, SIGTERM) ends Ansible in two steps and proves that no chil
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import queue
+import shlex
 import shutil
 import signal
 import sys
@@ -26,19 +28,24 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoErr
 from otto_run import processes
 from otto_run.paths import StatePaths, control_sockets
 
-TARGET_ACTION = "otto.cluster.target"
+TARGET_ACTIONS = ("otto.cluster.target", "otto.cluster.first_plan")
+"""The tasks whose result says what becomes of a node."""
 _INTERRUPT_GRACE = 4.0  # seconds for Ansible to end its workers after SIGINT
 _TAIL = 40  # lines of plain output kept for the case that a run ends before its first event
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to run. limit: node ids, empty for all. variables: extra variables, never a secret."""
+    """What to run.
+
+    nodes: all of the cluster. limit: some of them, empty for all. variables: extra variables,
+    never a secret (they stand in argv).
+    """
 
     playbook: str
     file: Path
     paths: StatePaths
-    nodes: int = 1
+    nodes: tuple[str, ...]
     limit: tuple[str, ...] = ()
     check: bool = False
     verbosity: int = 0
@@ -147,7 +154,7 @@ def ansible_playbook() -> str:
 
 
 def environment(request: Request, directory: Path) -> dict[str, str]:
-    """The settings of a run: the same wherever otto-run is typed, whatever ansible.cfg stands there.
+    """The settings of a run: the same wherever otto-run is typed, whatever ansible.cfg says there.
 
     ANSIBLE_* variables of the user that are not named here still count.
     """
@@ -210,10 +217,8 @@ class _Run:
         thread.start()
         try:
             while thread.is_alive() or not self._events.empty():
-                try:
+                with contextlib.suppress(queue.Empty):
                     handle(self._events.get(timeout=0.1))
-                except queue.Empty:
-                    pass
                 if tick is not None:
                     tick()
         except BaseException:
@@ -240,8 +245,8 @@ class _Run:
                 envvars=environ,
                 extravars=dict(request.variables) or None,
                 limit=",".join(request.limit) or None,
-                cmdline=_quoted(cmdline) or None,
-                forks=max(5, min(50, request.nodes)),
+                cmdline=shlex.join(cmdline) or None,
+                forks=max(5, min(50, len(request.nodes))),
                 verbosity=request.verbosity or None,
                 quiet=True,
                 suppress_env_files=True,
@@ -274,12 +279,14 @@ class _Run:
         if kind == "playbook_on_stats":
             self._stats = data
         node = data.get("host")
-        if not isinstance(node, str):
+        # The playbooks count the nodes in a play of their own, on the control machine.
+        if not isinstance(node, str) or node not in self._request.nodes:
             return found
         task = str(data.get("task") or "")
         action = str(data.get("resolved_action") or data.get("task_action") or "")
-        result = data.get("res") if isinstance(data.get("res"), dict) else {}
-        if action == TARGET_ACTION and kind in ("runner_on_ok", "runner_on_failed"):
+        found_result = data.get("res")
+        result: dict[str, Any] = found_result if isinstance(found_result, dict) else {}
+        if action in TARGET_ACTIONS and kind in ("runner_on_ok", "runner_on_failed"):
             self._results[node] = result
         if kind == "runner_on_start":
             found.append(TaskStarted(node, task))
@@ -321,9 +328,10 @@ class _Run:
                 cause=tail or "it said nothing",
                 next="otto-run doctor",
             )
+        known = frozenset(self._request.nodes)
         failed = frozenset(stats.get("failures") or ())
-        dark = frozenset(stats.get("dark") or ())
-        nodes = frozenset(stats.get("processed") or ()) | failed | dark
+        dark = frozenset(stats.get("dark") or ()) & known
+        nodes = (frozenset(stats.get("processed") or ()) | failed | dark) & known
         if not nodes:
             raise OttoError("Ansible found no node to work on", cause=tail, next="otto-run doctor")
         if self._code and not failed and not dark:
@@ -333,16 +341,11 @@ class _Run:
         return Outcome(
             code=self._code,
             nodes=nodes,
-            changed=frozenset(node for node, n in (stats.get("changed") or {}).items() if n),
-            failed=failed,
+            changed=frozenset(node for node, n in (stats.get("changed") or {}).items() if n)
+            & known,
+            failed=failed & known,
             unreachable=dark,
             failures={n: f for n, f in self._failures.items() if n in failed | dark},
             results=dict(self._results),
             seconds=seconds,
         )
-
-
-def _quoted(arguments: list[str]) -> str:
-    import shlex
-
-    return shlex.join(arguments)

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What comes over MQTT, made safe: whoever reaches the broker can write anything. Pure.
+
+Everything is bounded in size, depth and count, and text is one line without control characters.
+A message that does not fit is refused with a reason; it never raises anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from otto_run.render import clean
+
+KINDS = ("status", "report", "metrics", "event")
+MAX_BYTES = 512 * 1024
+_VERSION = 1
+_MANY = 2000  # services, containers or errors in one message
+_INTEGER = 2**53  # SQLite's integers end at 2**63, JSON's exactness ends here
+
+
+class Refused(ValueError):
+    """Why a message is not believed."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of an agent. body: only what is known and has its type.
+
+    retained: the broker had kept it, so it says nothing of when its sender was last there.
+    """
+
+    node: str
+    kind: str
+    body: Mapping[str, Any]
+    retained: bool = False
+
+    def seen(self, now: float) -> float:
+        """When its sender was there, by this machine's clock `now` (seconds since the epoch)."""
+        # For a retained one only the node's own clock can tell, and it may run ahead.
+        return max(0.0, min(now, float(self.body["time"]))) if self.retained else now
+
+
+def topic_filter(cluster: str) -> str:
+    return f"otto/v{_VERSION}/{cluster}/#"
+
+
+def parse(
+    topic: str, payload: bytes, retained: bool, cluster: str, nodes: Collection[str]
+) -> Message:
+    """A message from the wire. Raises Refused, and nothing else."""
+    parts = topic.split("/")
+    if len(parts) != 5 or parts[:3] != ["otto", f"v{_VERSION}", cluster]:
+        raise Refused("unknown topic")
+    node, kind = parts[3], parts[4]
+    if node not in nodes:
+        raise Refused(f"{clean(node, 60)} is no node of otto.yaml")
+    if kind not in KINDS:
+        raise Refused(f"unknown kind {clean(kind, 30)}")
+    if len(payload) > MAX_BYTES:
+        raise Refused(f"{len(payload)} bytes are more than {MAX_BYTES}")
+    try:
+        document = json.loads(payload)
+    except (ValueError, RecursionError):
+        raise Refused("no JSON") from None
+    if not isinstance(document, dict) or document.get("v") != _VERSION:
+        raise Refused(f'no object with "v": {_VERSION}')
+    return Message(node, kind, _BODIES[kind](document), retained)
+
+
+# ---- one body per kind
+
+
+def _status(value: Mapping[str, Any]) -> dict[str, Any]:
+    if value.get("state") not in ("online", "offline"):
+        raise Refused("state is neither online nor offline")
+    return {
+        "state": value["state"],
+        "boot": _line(value, "boot", 64),
+        "conn": _integer(value, "conn"),
+        "agent": _line(value, "agent", 64, ""),
+        "time": _number(value, "time"),
+    }
+
+
+def _report(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {"boot": _line(value, "boot", 64), "time": _number(value, "time"), **report(value)}
+
+
+def report(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a Report that the control plane keeps: also for one that came from a module."""
+    services = _mapping(value, "services")
+    return {
+        "revision": clean(value.get("revision") or "", 64),
+        "changed": value.get("changed") is True,
+        "services": {
+            clean(name, 255): _service(service)
+            for name, service in services.items()
+            if isinstance(service, dict)
+        },
+        "errors": [_error(error) for error in _list(value, "errors") if isinstance(error, dict)],
+    }
+
+
+def _service(value: Mapping[str, Any]) -> dict[str, Any]:
+    error = value.get("error")
+    return {
+        "state": clean(value.get("state") or "", 30),
+        "health": clean(value.get("health") or "", 30),
+        "image": clean(value.get("image") or "", 300),
+        "container_id": clean(value.get("container_id") or "", 64),
+        "error": _error(error) if isinstance(error, dict) else None,
+    }
+
+
+def _error(value: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        key: clean(value.get(key) or "", 600) for key in ("service", "message", "cause", "next")
+    }
+
+
+def _metrics(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "boot": _line(value, "boot", 64),
+        "time": _number(value, "time"),
+        "host": _numbers(_mapping(value, "host")),
+        "containers": {
+            clean(name, 255): _numbers(numbers)
+            for name, numbers in _mapping(value, "containers").items()
+            if isinstance(numbers, dict)
+        },
+    }
+
+
+def _event(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "boot": _line(value, "boot", 64),
+        "seq": _integer(value, "seq"),
+        "time": _number(value, "time"),
+        "kind": _line(value, "kind", 40),
+        "service": _line(value, "service", 255, ""),
+        "text": _line(value, "text", 600),
+    }
+
+
+_BODIES: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "status": _status,
+    "report": _report,
+    "metrics": _metrics,
+    "event": _event,
+}
+
+
+# ---- one value
+
+
+def _line(value: Mapping[str, Any], key: str, limit: int, default: str | None = None) -> str:
+    found = value.get(key, default)
+    if not isinstance(found, str):
+        raise Refused(f"{key} is no text")
+    return clean(found, limit)
+
+
+def _integer(value: Mapping[str, Any], key: str) -> int:
+    found = value.get(key)
+    if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= _INTEGER:
+        raise Refused(f"{key} is no count")
+    return found
+
+
+def _number(value: Mapping[str, Any], key: str) -> float:
+    found = _finite(value.get(key))
+    if found is None:
+        raise Refused(f"{key} is no number")
+    return found
+
+
+def _finite(value: object) -> float | None:
+    """A number that can be stored; JSON as Python reads it may hold NaN and 10**400."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if isinstance(value, int) and abs(value) > _INTEGER:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _numbers(value: Mapping[str, Any]) -> dict[str, float]:
+    if len(value) > 100:
+        raise Refused("more than 100 numbers in one place")
+    return {
+        clean(key, 60): number
+        for key, found in value.items()
+        if (number := _finite(found)) is not None
+    }
+
+
+def _mapping(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = value.get(key) or {}
+    if not isinstance(found, dict) or len(found) > _MANY:
+        raise Refused(f"{key} is no mapping, or too large")
+    return found
+
+
+def _list(value: Mapping[str, Any], key: str) -> list[Any]:
+    found = value.get(key) or []
+    if not isinstance(found, (list, tuple)) or len(found) > _MANY:
+        raise Refused(f"{key} is no list, or too large")
+    return list(found)
