@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 
-from lab import engine, hosts, images, processes, registry
+from lab import engine, hosts, images, limits, processes, registry
 from lab.plan import MOST_HOSTS, SSH_CONFIG, STATE, host_named
 from lab.plan import hosts as planned
 from lab.shell import LabError, say, side_by_side
@@ -77,6 +77,7 @@ def _up(count: int, fresh: list[str]) -> None:
         fresh = [*{**wanted, **hosts.existing()}]
     wanted |= {name: host_named(name) for name in fresh}
     hosts.remove(fresh)
+    limits.raise_for(len({**hosts.existing(), **wanted}))
     hosts.ensure([*wanted.values()])
     say(f"lab up: ssh -F {SSH_CONFIG} rpi-01")
 
@@ -106,6 +107,7 @@ def _down(purge: bool, only: list[str]) -> None:
             images.remove()
         left = [*hosts.existing(), *hosts.leftover_volumes(), *engine.leftover_networks()]
         engine.stop()
+    limits.restore()
     left += processes.running()
     if left:
         raise LabError(f"still there: {', '.join(left)}", "python3 -m lab down")
