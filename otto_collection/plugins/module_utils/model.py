@@ -157,6 +157,8 @@ class Engine:
     api_version: str = ""
     architecture: str = ""
     cgroup_version: str = ""
+    without: Tuple[str, ...] = ()
+    """Options that this engine discards (`mem_limit` where the kernel has no memory cgroup)."""
 
 
 @dataclass(frozen=True)
