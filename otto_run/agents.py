@@ -63,7 +63,8 @@ class LocalAgents:
         }
         fresh = config.with_suffix(".new")
         fresh.unlink(missing_ok=True)
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
             json.dump(document, stream, indent=2)
         fresh.replace(config)
         return config, directory / "agent.log"

@@ -68,9 +68,10 @@ class Listener:
     def start(self, timeout: float = 10.0) -> None:
         """Connect and subscribe. Raises OttoError when that does not come about in time."""
         import paho.mqtt.client as mqtt
+        from paho.mqtt.enums import CallbackAPIVersion
 
         client = mqtt.Client(
-            mqtt.CallbackAPIVersion.VERSION2,
+            CallbackAPIVersion.VERSION2,
             # Two clients with one id would take the connection from each other for ever.
             client_id=f"otto-run-{self._cluster}-{secrets.token_hex(4)}",
             protocol=mqtt.MQTTv311,
@@ -146,7 +147,7 @@ class Listener:
 
     def _on_message(self, _client: object, _data: object, raw: mqtt.MQTTMessage) -> None:
         try:
-            message = parse(raw.topic, raw.payload, raw.retain, self._cluster, self._nodes)
+            message = parse(raw.topic, bytes(raw.payload), raw.retain, self._cluster, self._nodes)
         except Refused as reason:
             if str(reason) in self.refused or len(self.refused) < 100:
                 self.refused[str(reason)] += 1

@@ -37,7 +37,7 @@ class ServiceStatus:
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """state: online, offline, stale (silent for too long) or unknown (its agent was never heard)."""
+    """state: online, offline, stale (silent for too long) or unknown (never heard)."""
 
     node: str
     host: str

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""SSH host keys: shown and asked for at the first contact, never accepted behind one's back.
+
+A key counts as known when the cluster's known_hosts or the user's own has it; then nothing is asked
+of the host, and SSH itself refuses a changed one (`failures.py` says what to do about it).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import fnmatch
+import hashlib
+import hmac
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from otto_run import ssh
+from otto_run.exits import Code, Stop
+
+_PREFERRED = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
+_SCAN_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class HostKey:
+    """type: "ssh-ed25519", ... blob: base64, as in known_hosts."""
+
+    type: str
+    blob: str
+
+    @property
+    def fingerprint(self) -> str:
+        """`SHA256:...`, as ssh and ssh-keygen show it."""
+        digest = hashlib.sha256(base64.b64decode(self.blob)).digest()
+        return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+    @property
+    def short_type(self) -> str:
+        return self.type.removeprefix("ssh-").split("-")[0].upper()
+
+
+def entry_name(host: str, port: int) -> str:
+    """How known_hosts calls a host."""
+    return host if port == 22 else f"[{host}]:{port}"
+
+
+def lookup(files: Iterable[Path], name: str) -> dict[Path, list[HostKey]]:
+    """The keys that each file trusts for a name. A file that is missing trusts none.
+
+    A certificate authority counts as a key: SSH will do the checking.
+    """
+    found: dict[Path, list[HostKey]] = {}
+    for file in files:
+        try:
+            text = file.read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            raise Stop(Code.FAILED, f"{file} cannot be read: {error.strerror}") from None
+        for line in text.splitlines():
+            fields = line.split()
+            if fields and fields[0] == "@cert-authority":
+                fields = fields[1:]
+            if len(fields) < 3 or fields[0].startswith(("#", "@")):
+                continue
+            if _names(fields[0], name) and _is_blob(fields[2]):
+                found.setdefault(file, []).append(HostKey(fields[1], fields[2]))
+    return found
+
+
+def _names(patterns: str, name: str) -> bool:
+    if patterns.startswith("|1|"):
+        try:
+            salt, wanted = (base64.b64decode(part) for part in patterns.split("|")[2:4])
+        except (ValueError, binascii.Error):
+            return False
+        return hmac.compare_digest(hmac.new(salt, name.encode(), hashlib.sha1).digest(), wanted)
+    matched = False
+    for pattern in patterns.split(","):
+        negated = pattern.startswith("!")
+        # A bracket is no wildcard here: it stands around a host with a port.
+        shape = pattern.removeprefix("!").lower().replace("[", "[[]")
+        if fnmatch.fnmatchcase(name.lower(), shape):
+            if negated:
+                return False
+            matched = True
+    return matched
+
+
+def _is_blob(text: str) -> bool:
+    try:
+        return bool(base64.b64decode(text, validate=True))
+    except (ValueError, binascii.Error):
+        return False
+
+
+@dataclass(frozen=True)
+class Contact:
+    """Where SSH really goes for a node, with ~/.ssh/config taken into account."""
+
+    node: Any
+    host: str
+    port: int
+    name: str
+    """what known_hosts has to call it"""
+
+
+def plainly(node: Any) -> Contact:
+    """The contact as otto.yaml says it."""
+    port = int(node.port or 22)
+    return Contact(node, node.host, port, entry_name(node.host, port))
+
+
+def resolve(node: Any, known_hosts: Path) -> Contact:
+    """The contact as ssh itself understands it (`ssh -G`)."""
+    done = subprocess.run(
+        ["ssh", "-G", *ssh.options(node, known_hosts), ssh.destination(node)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    settings = dict(
+        line.split(" ", 1) for line in reversed(done.stdout.splitlines()) if " " in line
+    )
+    host = settings.get("hostname", node.host)
+    port = int(settings.get("port", node.port or 22))
+    alias = settings.get("hostkeyalias", "")
+    return Contact(node, host, port, alias or entry_name(host, port))
+
+
+def scan(contact: Contact, known_hosts: Path) -> list[HostKey]:
+    """The keys that a host shows now, the best one first; empty when it does not answer.
+
+    Behind a jump host ssh-keyscan cannot reach it: there ssh itself goes as far as the exchange of
+    keys, writes what it sees to a temporary file, and logs in nowhere.
+    """
+    if contact.node.jump:
+        keys = _scan_by_ssh(contact, known_hosts)
+    else:
+        command = ["ssh-keyscan", "-T", str(_SCAN_SECONDS), "-p", str(contact.port), contact.host]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        keys = _keys(done.stdout)
+    order = {kind: rank for rank, kind in enumerate(_PREFERRED)}
+    return sorted(keys, key=lambda key: order.get(key.type, len(order)))
+
+
+def _scan_by_ssh(contact: Contact, known_hosts: Path) -> list[HostKey]:
+    with tempfile.TemporaryDirectory(prefix="otto-") as directory:
+        seen = Path(directory) / "known_hosts"
+        subprocess.run(
+            [
+                "ssh",
+                *("-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={seen}"),
+                *("-o", "HashKnownHosts=no", "-o", "PreferredAuthentications=none"),
+                *("-o", "ControlMaster=no", "-o", "ControlPath=none"),
+                *ssh.options(contact.node, known_hosts),
+                ssh.destination(contact.node),
+                "true",
+            ],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=4 * _SCAN_SECONDS,
+            check=False,
+        )
+        return _keys(seen.read_text(encoding="utf-8")) if seen.exists() else []
+
+
+def _keys(text: str) -> list[HostKey]:
+    lines = (line.split() for line in text.splitlines() if not line.startswith("#"))
+    return [HostKey(line[1], line[2]) for line in lines if len(line) >= 3 and _is_blob(line[2])]
+
+
+def first_contact(
+    nodes: Sequence[Any],
+    known_hosts: Path,
+    *,
+    accept: bool,
+    ask: Callable[[str], bool] | None,
+    say: Callable[[str], None],
+) -> None:
+    """Make every node's host key known, or stop.
+
+    ask: puts a question to a person; None where there is nobody to ask. A host that does not
+    answer is left to Ansible, which tells it with the others' results.
+    Raises Stop when a key is not trusted.
+    """
+    files = ssh.known_hosts_files(known_hosts)
+    remote = [node for node in nodes if not node.is_local]
+    unknown = [node for node in remote if not lookup(files, plainly(node).name)]
+    if not unknown:
+        return
+    with ThreadPoolExecutor(16) as pool:
+        contacts = [
+            contact
+            for contact in pool.map(lambda node: resolve(node, known_hosts), unknown)
+            if not lookup(files, contact.name)
+        ]
+        scanned = list(pool.map(lambda contact: scan(contact, known_hosts), contacts))
+    # Only the key that is shown is written: SSH then asks the host for that very one.
+    new = [(contact, keys[0]) for contact, keys in zip(contacts, scanned, strict=True) if keys]
+    if not new:
+        return
+    say("First contact with:")
+    for contact, key in new:
+        how = f" through {contact.node.jump}" if contact.node.jump else ""
+        say(f"  {contact.node.id}  {contact.name}{how}  {key.short_type} {key.fingerprint}")
+    if not accept:
+        if ask is None:
+            raise Stop(
+                Code.USAGE,
+                "These host keys are not known, and there is no terminal to ask at.\n"
+                "    next      compare the fingerprints, then: otto-run apply"
+                " --accept-new-host-keys",
+            )
+        if not ask("Do you trust these keys?"):
+            raise Stop(Code.FAILED, "Nothing was done: the host keys were not accepted.")
+    _append(known_hosts, [f"{contact.name} {key.type} {key.blob}" for contact, key in new])
+    say(f"Written to {known_hosts}")
+
+
+def _append(file: Path, lines: Sequence[str]) -> None:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    text = "".join(line + "\n" for line in lines)
+    if file.exists() and file.read_bytes()[-1:] not in (b"", b"\n"):
+        text = "\n" + text
+    # One write, so that two runs on two clusters with one file do not mix their lines.
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def forget(node: Any, known_hosts: Path) -> str:
+    """The command that removes a node's old key from the file that has it."""
+    contact = resolve(node, known_hosts)
+    found = lookup(ssh.known_hosts_files(known_hosts), contact.name)
+    file = next(iter(found), known_hosts)
+    return f"ssh-keygen -R '{contact.name}' -f {file}"
