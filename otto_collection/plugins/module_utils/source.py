@@ -222,7 +222,7 @@ def _compose(text: str, problems: Problems) -> _Node | None:
     line = 1
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            line = event.start_mark.line + 1
+            line = _line_of(event.start_mark)
             node: _Node
             if isinstance(event, yaml.DocumentStartEvent):
                 if root is not None:
