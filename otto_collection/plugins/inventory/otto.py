@@ -1,0 +1,314 @@
+# Copyright (c) 2026 The Otto authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: otto
+short_description: The nodes of an otto.yaml as hosts
+version_added: "0.1.0"
+author:
+  - The Otto authors (@otto-cluster)
+description:
+  - Reads a cluster file and gives one host for each node, with the connection variables that reach
+    it and with O(ignore:otto_target), all that the node has to be.
+  - A node without a user, or whose host is localhost, is this machine and is reached without SSH.
+  - Files named C(otto.yaml), C(otto.yml), C(*.otto.yaml) and C(*.otto.yml) are read as they are;
+    any other YAML file is if it says C(plugin) V(otto.cluster.otto).
+  - Put C(otto.cluster.otto) first in C(enable_plugins) of C(ansible.cfg). The C(yaml) plugin would
+    read C(nodes) as an empty group.
+  - Values may hold C(${VAR}), C(${VAR:-default}) and C(!vault). Jinja in them stays text; only
+    O(compose), O(groups) and O(keyed_groups) are templates.
+  - Groups are C(otto), C(otto_local), C(otto_remote), C(label_<key>_<value>) and
+    C(service_<name>).
+  - The whole format is described by the JSON Schema of C(otto.yaml).
+options:
+  plugin:
+    description: Needed only where the file is not named as an otto.yaml is.
+    type: str
+    choices: [otto.cluster.otto, otto]
+extends_documentation_fragment:
+  - constructed
+"""
+
+EXAMPLES = r"""
+# otto.yaml: this machine and one Raspberry Pi
+cluster:
+  name: home-cluster
+
+mqtt:
+  host: 192.168.2.1
+  port: 1883
+
+nodes:
+  - id: local
+    host: localhost
+  - id: rpi-01
+    host: 192.168.2.7
+    user: pi
+    labels:
+      zone: attic
+
+services:
+  - name: web
+    image: nginx:alpine
+    node: rpi-01
+    ports:
+      - "8080:80"
+
+# Ansible's own keys for groups and variables work as in any constructed inventory.
+keyed_groups:
+  - key: otto_node.labels.zone
+    prefix: zone
+
+# ansible-inventory -i otto.yaml --graph
+"""
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError, AnsibleParserError
+from ansible.parsing.vault import VaultLib
+from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
+from ansible.template import trust_as_template
+from ansible_collections.otto.cluster.plugins.module_utils.cluster import (
+    PLUGIN_NAMES,
+    Cluster,
+    Node,
+    load_text,
+)
+from ansible_collections.otto.cluster.plugins.module_utils.errors import (
+    ClusterFileError,
+    OttoError,
+)
+from ansible_collections.otto.cluster.plugins.module_utils.target import targets
+from ansible_collections.otto.cluster.plugins.plugin_utils.bundle import state_root
+
+_NAMES = ("otto.yaml", "otto.yml")
+_ENDINGS = (".otto.yaml", ".otto.yml")
+_LOOK_INTO = (".yaml", ".yml")
+_REMOTE_PYTHON = "/usr/bin/python3"
+_REMOTE_STATE = "/var/lib/otto"
+
+
+class InventoryModule(BaseInventoryPlugin, Constructable):
+    """otto.yaml -> hosts, groups and host variables."""
+
+    NAME = "otto.cluster.otto"
+
+    def verify_file(self, path: str) -> bool:
+        """Whether the file is Otto's: by its name, or because it says so."""
+        if not super().verify_file(path) or Path(path).is_dir():
+            return False
+        name = Path(path).name
+        if name in _NAMES or name.endswith(_ENDINGS):
+            return True
+        return name.endswith(_LOOK_INTO) and _says_otto(Path(path))
+
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
+        super().parse(inventory, loader, path, cache)
+        try:
+            cluster = load_text(
+                Path(path).read_bytes(),
+                _shown(path),
+                environ=os.environ,
+                vault=_vault(loader),
+            )
+        except ClusterFileError as error:
+            # The page starts on a line of its own: Ansible puts its own words before it.
+            raise AnsibleParserError("otto.yaml is not usable\n" + str(error)) from None
+        except OttoError as error:
+            raise AnsibleParserError(str(error)) from None
+        except OSError as error:
+            raise AnsibleParserError(f"cannot read {path}: {error.strerror}") from error
+        self._set_own_options(cluster.inventory)
+        self._add_hosts(cluster)
+
+    def _set_own_options(self, written: Mapping[str, Any]) -> None:
+        # These keys are templates by their nature, and the file is the person's own.
+        direct = {key: _trusted(value) for key, value in written.items() if value is not None}
+        for entry in direct.get("keyed_groups", ()):
+            # Ansible compares it with False: text would always be true.
+            if isinstance(entry, dict) and "trailing_separator" in entry:
+                entry["trailing_separator"] = _is_true(entry["trailing_separator"])
+        self.set_options(direct=direct, var_options=self._vars)
+
+    def _add_hosts(self, cluster: Cluster) -> None:
+        known_hosts = cluster.known_hosts or str(
+            state_root().absolute() / cluster.name / "known_hosts"
+        )
+        documents = targets(cluster)
+        for name in ("otto", "otto_local", "otto_remote"):
+            self.inventory.add_group(name)
+        self.inventory.add_child("otto", "otto_local")
+        self.inventory.add_child("otto", "otto_remote")
+        for node in cluster.nodes:
+            host = self.inventory.add_host(node.id)
+            self.inventory.add_child("otto_local" if node.is_local else "otto_remote", host)
+            variables = {
+                **_connection(node, cluster, known_hosts),
+                "otto_node": {
+                    "id": node.id,
+                    "docker_url": node.docker_url,
+                    "labels": dict(node.labels),
+                    "local": node.is_local,
+                },
+                "otto_cluster": cluster.name,
+                "otto_mqtt": _mqtt(cluster),
+                "otto_state_dir": _state_dir(node, cluster),
+                "otto_target": documents[node.id].to_json(),
+            }
+            for key, value in variables.items():
+                self.inventory.set_variable(host, key, value)
+            for key, value in node.labels.items():
+                self._into_group(host, f"label_{key}_{value}" if value else f"label_{key}")
+        for service in cluster.services:
+            for node_id in service.nodes:
+                self._into_group(node_id, f"service_{service.name}")
+        self._construct(cluster)
+        if not any(node.id in self.inventory.hosts for node in cluster.nodes):
+            raise AnsibleParserError(f"{cluster.file} gave no host at all")
+
+    def _into_group(self, host: str, group: str) -> None:
+        name = self.inventory.add_group(self._sanitize_group_name(group))
+        self.inventory.add_child(name, host)
+
+    def _construct(self, cluster: Cluster) -> None:
+        strict = self.get_option("strict")
+        for node in cluster.nodes:
+            variables = self.inventory.get_host(node.id).get_vars()
+            self._set_composite_vars(self.get_option("compose"), variables, node.id, strict)
+            self._add_host_to_composed_groups(self.get_option("groups"), variables, node.id, strict)
+            self._add_host_to_keyed_groups(
+                self.get_option("keyed_groups"), variables, node.id, strict
+            )
+
+
+def _says_otto(path: Path) -> bool:
+    """Whether a line at the left edge says `plugin: otto.cluster.otto`; nothing is parsed for it.
+
+    A file that is not readable text is no file of ours.
+    """
+    with path.open("rb") as file:
+        head = file.read(64 * 1024)
+    for line in head.decode("utf-8", "replace").splitlines():
+        key, colon, value = line.partition(":")
+        if colon and key.strip("\ufeff\"'") == "plugin":
+            return value.split(" #")[0].strip().strip("\"'") in PLUGIN_NAMES
+    return False
+
+
+def _shown(path: str) -> str:
+    """As a person would type it: relative where that is shorter. It still opens the file."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
+
+
+def _vault(loader: Any) -> Callable[[str], str] | None:
+    """Decrypts with the secrets that Ansible was given; None where it was given none."""
+    secrets = loader._vault.secrets
+    if not secrets:
+        return None
+
+    def decrypt(ciphertext: str) -> str:
+        try:
+            plain: bytes = VaultLib(secrets).decrypt(ciphertext.encode("utf-8"))
+            return plain.decode("utf-8")
+        except AnsibleError as error:
+            raise OttoError("no vault password fits", cause=str(error).split("\n")[0]) from error
+        except UnicodeDecodeError as error:
+            raise OttoError("what is encrypted is no text in UTF-8") from error
+
+    return decrypt
+
+
+def _trusted(value: Any) -> Any:
+    if isinstance(value, str):
+        return trust_as_template(value)
+    if isinstance(value, dict):
+        return {key: _trusted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_trusted(item) for item in value]
+    return value
+
+
+def _is_true(value: Any) -> bool:
+    return str(value).strip().lower() in ("true", "yes", "on", "1")
+
+
+def _state_dir(node: Node, cluster: Cluster) -> str:
+    if node.state_dir:
+        return node.state_dir
+    if node.is_local:
+        return str(state_root().absolute() / cluster.name / "nodes" / node.id)
+    return _REMOTE_STATE
+
+
+def _mqtt(cluster: Cluster) -> dict[str, Any]:
+    """Empty where the file names no broker."""
+    mqtt = cluster.mqtt
+    if mqtt is None:
+        return {}
+    found = {
+        "host": mqtt.host,
+        "port": mqtt.port,
+        "username": mqtt.username,
+        "password": mqtt.password,
+        "keepalive": mqtt.keepalive,
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _connection(node: Node, cluster: Cluster, known_hosts: str) -> dict[str, Any]:
+    if node.is_local:
+        return {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": node.python or sys.executable,
+        }
+    variables: dict[str, Any] = {
+        "ansible_host": node.host,
+        "ansible_port": node.port,
+        "ansible_user": node.user,
+        "ansible_python_interpreter": node.python or _REMOTE_PYTHON,
+        "ansible_become": node.become,
+        "ansible_ssh_common_args": _ssh_arguments(node, cluster, known_hosts),
+    }
+    if node.identity_file:
+        variables["ansible_ssh_private_key_file"] = node.identity_file
+    return variables
+
+
+def _ssh_arguments(node: Node, cluster: Cluster, known_hosts: str) -> str:
+    # ssh splits the list at blanks and expands % and a leading ~ itself.
+    own = known_hosts.replace("%", "%%")
+    if any(character in own for character in " \t"):
+        own = f'"{own}"'
+    words = f"{own} ~/.ssh/known_hosts"
+    quoted = f'"{words}"' if not set(words) & set("\"\\$`'") else shlex.quote(words)
+    arguments = f"-o UserKnownHostsFile={quoted}"
+    jumps = _jumps(node, cluster)
+    if jumps:
+        arguments += f" -o ProxyJump={shlex.quote(jumps)}"
+    return arguments
+
+
+def _jumps(node: Node, cluster: Cluster) -> str:
+    """`user@host:port` of every host on the way, the nearest first; "" where there is none."""
+    by_id = {other.id: other for other in cluster.nodes}
+    way: list[str] = []
+    jump = node.jump
+    while jump:
+        through = by_id.get(jump)
+        if through is None:
+            way.insert(0, jump)
+            break
+        host = f"[{through.host}]" if ":" in through.host else through.host
+        user = f"{through.user}@" if through.user else ""
+        way.insert(0, f"{user}{host}:{through.port}")
+        jump = through.jump
+    return ",".join(way)
