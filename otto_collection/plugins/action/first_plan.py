@@ -1,0 +1,62 @@
+# Copyright (c) 2026 The Otto authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plans a node that has no engine or no SDK to be looked at with; see the module `first_plan`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.otto.cluster.plugins.module_utils.edge import diff_of
+from ansible_collections.otto.cluster.plugins.module_utils.model import Observed, Target
+from ansible_collections.otto.cluster.plugins.module_utils.operations import Operation
+from ansible_collections.otto.cluster.plugins.module_utils.reconcile import reconcile
+
+
+class _Nothing:
+    """An engine on which nothing is."""
+
+    def observe(self, target: Target) -> Observed:
+        return Observed()
+
+    def execute(self, operation: Operation, progress: object = None) -> bool:
+        raise AssertionError(f"check mode carried out: {operation.line()}")
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """otto.cluster.first_plan"""
+
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, arguments = self.validate_argument_spec(
+            {
+                "target": {"type": "str", "required": True, "no_log": True},
+                "installed": {"type": "dict", "required": True},
+            }
+        )
+        target = Target.from_json(json.loads(arguments["target"]))
+        report = reconcile(_Nothing(), target, check=True).to_json()
+        plan = report.pop("plan")
+        installed = arguments["installed"]
+        count = len(target.services)
+        steps = [] if installed["docker"]["answers"] else [_docker(installed["docker"])]
+        steps += [] if installed["agent"]["version"] else ["install the agent"]
+        steps.append(f"create {count} service{'' if count == 1 else 's'}")
+        return result | {
+            "changed": True,
+            "msg": "would " + ", ".join(steps),
+            "plan": plan,
+            "report": report,
+            "diff": diff_of(plan),
+        }
+
+
+def _docker(docker: dict[str, Any]) -> str:
+    return "start Docker" if docker["present"] else "install Docker"

@@ -1,0 +1,486 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The Otto authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: agent
+short_description: Install or remove the agent of Otto on a node
+version_added: 0.1.0
+description:
+  - Installs the agent in one call; it unpacks the bundle, writes configuration and unit, switches
+    the link C(/opt/otto/current) and restarts the service.
+  - When the new agent does not come up, the former version, configuration and unit are put back,
+    the former agent is started again, and the module fails with the last lines of the journal.
+  - Used in a playbook it is an action that builds the bundle and both files on the control machine
+    from the variables of the host, and sends the bundle only where it is needed.
+  - Needs Python 3.9 and systemd on the node; no pip and no network.
+author:
+  - The Otto authors (@otto-cluster)
+options:
+  state:
+    description:
+      - With V(present) the agent is installed and runs.
+      - With V(unpacked) only its bundle is there, for the modules that need the Docker SDK.
+      - With V(stopped) the service is stopped, if there is one, until it is started or installed again.
+      - With V(absent) service, unit, bundles, configuration, state directory and user are removed.
+    type: str
+    choices: [present, unpacked, stopped, absent]
+    default: present
+  installed:
+    description:
+      - What M(otto.cluster.node_info) returned for the node.
+      - Where it shows that all is as it has to be, the action is done without a call to the node.
+    type: dict
+  timeout:
+    description: Seconds that the agent has to report that it is ready.
+    type: int
+    default: 60
+  version:
+    description: Version of the bundle. Set by the action.
+    type: str
+  bundle:
+    description: The bundle, a gzip-compressed tar archive in Base64. Set by the action.
+    type: str
+  config:
+    description: Content of C(/etc/otto/agent.json). Set by the action.
+    type: str
+  unit:
+    description: Content of the systemd unit. Set by the action.
+    type: str
+attributes:
+  check_mode:
+    description: Can run in check mode and return changed status prediction without modifying target.
+    support: full
+  diff_mode:
+    description: Returns details on what has changed, or would change in check mode.
+    support: full
+seealso:
+  - module: otto.cluster.node_info
+  - module: otto.cluster.target
+"""
+
+EXAMPLES = r"""
+- name: Install the agent
+  otto.cluster.agent:
+
+- name: Remove the agent with all that it keeps
+  otto.cluster.agent:
+    state: absent
+"""
+
+RETURN = r"""
+version:
+  description: Version of the bundle that is in use now, empty where there is none.
+  type: str
+  returned: success
+  sample: 0.1.0-3fa2c1d4
+former:
+  description: Version that was in use before.
+  type: str
+  returned: success
+changes:
+  description: What was done, or would be done in check mode, one line each.
+  type: list
+  elements: str
+  returned: success
+needs_bundle:
+  description: Nothing was done, because the bundle was not sent along and is not on the node.
+  type: bool
+  returned: when it is so
+"""
+
+import base64
+import grp
+import io
+import json
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+SERVICE = "otto-agent.service"
+USER = "otto"
+OPT = Path("/opt/otto")
+CURRENT = OPT / "current"
+ETC = Path("/etc/otto")
+CONFIG = ETC / "agent.json"
+STATE = Path("/var/lib/otto")
+UNIT = Path("/etc/systemd/system") / SERVICE
+JOURNAL_LINES = 15
+
+
+class Failed(Exception):
+    """Message for a person; what to do next stands in it."""
+
+
+def run(*command, timeout=60, check=True, env=None):
+    """Output of a command. Raises Failed with its error output."""
+    try:
+        done = subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            universal_newlines=True,
+            timeout=timeout,
+            check=False,
+            env=env,
+        )
+    except FileNotFoundError as error:
+        raise Failed("%s is missing on this node" % command[0]) from error
+    except subprocess.TimeoutExpired as error:
+        raise Failed("`%s` did not end within %d seconds" % (" ".join(command), timeout)) from error
+    if check and done.returncode:
+        text = (done.stderr or done.stdout).strip()
+        raise Failed("`%s` failed (%d): %s" % (" ".join(command), done.returncode, text))
+    return done.stdout
+
+
+def systemctl(*arguments, timeout=60, check=True):
+    return run("systemctl", *arguments, timeout=timeout, check=check)
+
+
+def service():
+    """{"ActiveState", "UnitFileState", "LoadState"} as systemd shows them."""
+    if not Path("/run/systemd/system").is_dir():
+        raise Failed("This node does not run systemd, which the agent is started by")
+    fields = ("ActiveState", "UnitFileState", "LoadState")
+    text = systemctl("show", SERVICE, "--property=" + ",".join(fields))
+    return dict(line.partition("=")[::2] for line in text.splitlines())
+
+
+def read(path):
+    """Text of a file, None where there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def write(path, text, mode, owner=0, group=0):
+    """Puts a whole file in place at once, or leaves the old one."""
+    descriptor, unfinished = tempfile.mkstemp(dir=str(path.parent), prefix="." + path.name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchown(descriptor, owner, group)
+            os.fchmod(descriptor, mode)
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(unfinished, str(path))
+    except BaseException:
+        os.unlink(unfinished)
+        raise
+
+
+def link(version):
+    """Switches `current` at once; there is no moment without it."""
+    unfinished = OPT / ".current.new"
+    if unfinished.is_symlink():
+        unfinished.unlink()
+    unfinished.symlink_to(version)
+    os.replace(str(unfinished), str(CURRENT))
+
+
+def current_version():
+    return os.path.basename(os.readlink(str(CURRENT))) if CURRENT.is_symlink() else ""
+
+
+def has_user():
+    try:
+        pwd.getpwnam(USER)
+    except KeyError:
+        return False
+    return True
+
+
+def owns(path, mode):
+    """Whether a path belongs to the agent's user and has this mode."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    return has_user() and status.st_uid == pwd.getpwnam(USER).pw_uid and status.st_mode & 0o7777 == mode
+
+
+def python_of(unit):
+    return re.search(r"^ExecStart=(\S+)", unit, re.MULTILINE).group(1)
+
+
+def unpack(version, bundle, python):
+    """Makes /opt/otto/<version>, whole or not at all; its modules are compiled and have loaded."""
+    OPT.mkdir(mode=0o755, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=str(OPT), prefix=".%s." % version))
+    try:
+        try:
+            with tarfile.open(fileobj=io.BytesIO(base64.b64decode(bundle)), mode="r:gz") as archive:
+                for member in archive:
+                    target = folder / member.name
+                    if not member.isfile() or ".." in target.parts or not member.name:
+                        raise Failed("The bundle holds %r, which is no plain file" % member.name)
+                    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+                    with archive.extractfile(member) as source, open(str(target), "wb") as file:
+                        shutil.copyfileobj(source, file)
+                    target.chmod(0o644)
+        except (tarfile.TarError, EOFError, ValueError) as error:
+            raise Failed("The bundle is broken: %s" % error) from error
+        for directory, _folders, _files in os.walk(str(folder)):
+            os.chmod(directory, 0o755)
+        # Loading it proves that it runs on this Python, and compiles what is loaded: the service
+        # may not write there, and each start and each module call would compile it again.
+        environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "PYTHONPATH": str(folder)}
+        try:
+            run(python, "-m", "otto_agent", "--help", timeout=120, env=environment)
+        except Failed as error:
+            reason = str(error).splitlines()[-1]  # the end of a traceback says what was wrong
+            raise Failed("Agent %s does not run on %s: %s" % (version, python, reason)) from error
+        os.sync()
+        target = OPT / version
+        if target.exists():
+            shutil.rmtree(str(target))
+        os.rename(str(folder), str(target))
+    finally:
+        shutil.rmtree(str(folder), ignore_errors=True)
+
+
+def journal(since):
+    """The agent's last lines, indented."""
+    text = run(
+        "journalctl", "--unit", SERVICE, "--since", "@%d" % since, "--lines", str(JOURNAL_LINES),
+        "--no-pager", "--quiet", "--output", "cat", check=False,
+    )  # fmt: skip
+    return "\n".join("    " + line for line in text.strip().splitlines()) or "    (nothing)"
+
+
+def masked(text):
+    """agent.json as it may be shown."""
+    if text is None:
+        return ""
+    try:
+        document = json.loads(text)
+        if "password" in document["mqtt"]:
+            document["mqtt"]["password"] = "(hidden)"
+    except (ValueError, TypeError, KeyError):
+        return "(not readable)\n"
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def shown(version, config, unit, active):
+    """One side of a diff."""
+    return "bundle %s, service %s\n# %s\n%s# %s\n%s" % (
+        version or "none", active, CONFIG, masked(config), UNIT, unit or "",
+    )  # fmt: skip
+
+
+class Agent:
+    """What is installed, and what is to be done about it."""
+
+    def __init__(self, module):
+        self.module = module
+        self.params = module.params
+        self.version = current_version()
+        self.config = read(CONFIG)
+        self.unit = read(UNIT)
+        self.service = service() if self.params["state"] != "unpacked" else {}
+
+    @property
+    def active(self):
+        return self.service.get("ActiveState", "unknown")
+
+    def present(self):
+        wanted = self.params["version"]
+        changes = []
+        if self.version != wanted:
+            changes.append("agent: %s -> %s" % (self.version or "none", wanted))
+        if self.config != self.params["config"]:
+            what = "written" if self.config is None else "changed"
+            if self.config is not None and masked(self.config) == masked(self.params["config"]):
+                what = "changed (a hidden value)"
+            changes.append("%s: %s" % (CONFIG, what))
+        elif not owns(CONFIG, 0o600):
+            changes.append("%s: owner and mode" % CONFIG)
+        if self.unit != self.params["unit"]:
+            changes.append("%s: %s" % (UNIT, "written" if self.unit is None else "changed"))
+        if not has_user():
+            changes.append("user %s: created" % USER)
+        if not owns(STATE, 0o750):
+            changes.append("%s: made" % STATE)
+        if self.service["UnitFileState"] != "enabled":
+            changes.append("service: enabled")
+        if changes or self.active != "active":
+            changes.append("service: %s" % ("restarted" if self.active == "active" else "started"))
+        result = {"changed": bool(changes), "changes": changes, "former": self.version, "version": wanted}
+        if self.module._diff:
+            result["diff"] = {
+                "before_header": "agent", "after_header": "agent",
+                "before": shown(self.version, self.config, self.unit, self.active),
+                "after": shown(wanted, self.params["config"], self.params["unit"], "active"),
+            }  # fmt: skip
+        if not changes or self.module.check_mode:
+            return result
+        if not (OPT / wanted).is_dir() and not self.params["bundle"]:
+            return {"changed": False, "needs_bundle": True}
+        self._install()
+        return result
+
+    def _install(self):
+        wanted = self.params["version"]
+        if "\nSupplementaryGroups=docker\n" in self.params["unit"]:
+            try:
+                grp.getgrnam("docker")
+            except KeyError as error:
+                raise Failed(
+                    "This node has no group docker: Docker is not installed (role otto.cluster.docker)"
+                ) from error
+        if not has_user():
+            run(
+                "useradd", "--system", "--user-group", "--home-dir", str(STATE), "--no-create-home",
+                "--shell", "/usr/sbin/nologin", "--comment", "Otto agent", USER,
+            )  # fmt: skip
+        user = pwd.getpwnam(USER)
+        ETC.mkdir(mode=0o755, exist_ok=True)
+        STATE.mkdir(mode=0o750, exist_ok=True)
+        STATE.chmod(0o750)
+        os.chown(str(STATE), user.pw_uid, user.pw_gid)
+        if not (OPT / wanted).is_dir():
+            unpack(wanted, self.params["bundle"], python_of(self.params["unit"]))
+        write(CONFIG, self.params["config"], 0o600, user.pw_uid, user.pw_gid)
+        self._switch(wanted, self.params["unit"])
+        begun = time.time()
+        try:
+            self._start(self.params["timeout"])
+        except Failed as error:
+            lines = journal(begun)
+            raise Failed(
+                "Agent %s did not come up: %s\n%s\n  its journal:\n%s"
+                % (wanted, error, self._put_back(user), lines)
+            ) from error
+        keep = {wanted, self.version or wanted}
+        for folder in OPT.iterdir():
+            if folder.is_dir() and not folder.is_symlink() and folder.name not in keep:
+                shutil.rmtree(str(folder))
+
+    def _switch(self, version, unit):
+        if read(UNIT) != unit:
+            write(UNIT, unit, 0o644)
+            systemctl("daemon-reload")
+        link(version)
+
+    def _start(self, timeout):
+        """Restart and wait for the agent's READY; the unit is of type notify."""
+        systemctl("enable", "--quiet", SERVICE)
+        systemctl("reset-failed", SERVICE, check=False)
+        systemctl("restart", SERVICE, timeout=timeout + 15)  # systemd gives up first, and says why
+        state = service()["ActiveState"]
+        if state != "active":
+            raise Failed("the service is %s" % state)
+
+    def _put_back(self, user):
+        """The former agent, or none, as it was before. Says what became of it."""
+        if not (self.version and self.unit and self.config and (OPT / self.version).is_dir()):
+            systemctl("disable", "--now", "--quiet", SERVICE, check=False)
+            if CURRENT.is_symlink():
+                CURRENT.unlink()
+            return "  There was none before, so none runs now."
+        write(CONFIG, self.config, 0o600, user.pw_uid, user.pw_gid)
+        self._switch(self.version, self.unit)
+        if self.active != "active":
+            systemctl("stop", SERVICE)
+            return "  Agent %s is put back; it did not run before and does not now." % self.version
+        try:
+            self._start(self.params["timeout"])
+        except Failed as error:
+            return "  Agent %s is put back, but does not come up either: %s" % (self.version, error)
+        return "  Agent %s is put back and runs." % self.version
+
+    def unpacked(self):
+        wanted = self.params["version"]
+        changed = self.version == ""
+        result = {"changed": changed, "former": self.version, "version": self.version or wanted}
+        result["changes"] = ["agent: none -> %s (not started)" % wanted] if changed else []
+        if changed and not self.module.check_mode:
+            if not (OPT / wanted).is_dir():
+                if not self.params["bundle"]:
+                    return {"changed": False, "needs_bundle": True}
+                unpack(wanted, self.params["bundle"], python_of(self.params["unit"]))
+            link(wanted)
+        return result
+
+    def stopped(self):
+        changed = self.active not in ("inactive", "failed")
+        if changed and not self.module.check_mode:
+            systemctl("stop", SERVICE)
+        changes = ["service: stopped"] if changed else []
+        return {"changed": changed, "changes": changes, "former": self.version, "version": self.version}
+
+    def absent(self):
+        changes = []
+        real = not self.module.check_mode
+        if self.active not in ("inactive", "failed") or self.service["UnitFileState"] == "enabled":
+            changes.append("service: stopped")
+            if real:
+                systemctl("disable", "--now", "--quiet", SERVICE)
+        if self.unit is not None:
+            changes.append("%s: removed" % UNIT)
+            if real:
+                UNIT.unlink()
+                systemctl("daemon-reload")
+                systemctl("reset-failed", SERVICE, check=False)
+        for folder in (OPT, ETC, STATE):
+            if folder.exists():
+                changes.append("%s: removed" % folder)
+                if real:
+                    shutil.rmtree(str(folder))
+        if has_user():
+            changes.append("user %s: removed" % USER)
+            if real:
+                run("userdel", USER)
+        diff = {"before": shown(self.version, self.config, self.unit, self.active), "after": ""}
+        return {
+            "changed": bool(changes), "changes": changes, "former": self.version, "version": "",
+            **({"diff": diff} if self.module._diff else {}),
+        }  # fmt: skip
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "state": {
+                "type": "str",
+                "choices": ["present", "unpacked", "stopped", "absent"],
+                "default": "present",
+            },
+            "installed": {"type": "dict"},
+            "timeout": {"type": "int", "default": 60},
+            "version": {"type": "str"},
+            "bundle": {"type": "str", "no_log": True},  # not secret: half a megabyte
+            "config": {"type": "str", "no_log": True},
+            "unit": {"type": "str"},
+        },
+        required_if=[
+            ("state", "present", ("version", "config", "unit")),
+            ("state", "unpacked", ("version", "unit")),
+        ],
+        supports_check_mode=True,
+    )
+    try:
+        if os.geteuid() != 0:
+            raise Failed("The agent is installed by root: let the node's user become root (`become: true`)")
+        result = getattr(Agent(module), module.params["state"])()
+    except (Failed, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+# Copyright (c) 2026 The Otto authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Builds the agent bundle: all that a node runs, out of what is installed on the control machine.
+
+No network is needed. The version of a bundle is Otto's version and a digest of its content, so
+two control machines that carry the same packages make the same bundle, byte for byte, and a bundle
+that lies in the cache is never looked into again.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import gzip
+import hashlib
+import importlib.metadata
+import importlib.util
+import io
+import os
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ansible_collections.otto.cluster.plugins.module_utils import errors
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+
+DISTRIBUTIONS = (
+    "docker",
+    "requests",
+    "urllib3",
+    "idna",
+    "certifi",
+    "charset-normalizer",
+    "paho-mqtt",
+)
+OLDEST_PYTHON = "3.9"
+CORE = "ansible_collections/otto/cluster/plugins/module_utils"
+DATA = frozenset({"certifi/cacert.pem"})  # requests reads it as soon as it is imported
+# For a browser, and for people at a terminal: a node has neither.
+UNUSED = ("urllib3/contrib/emscripten/", "charset_normalizer/cli/", "idna/cli")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on the control machine: `path` is a .tar.gz, to be unpacked as it stands."""
+
+    version: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class _File:
+    name: str
+    """path inside the bundle"""
+    source: Path
+    sha256: str
+
+
+def state_root(environ: dict[str, str] | os._Environ[str] = os.environ) -> Path:
+    """Where Otto keeps its state on the control machine."""
+    if environ.get("OTTO_STATE"):
+        return Path(environ["OTTO_STATE"]).expanduser()
+    base = environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser() / "otto"
+
+
+def current(cache: Path | None = None) -> Bundle:
+    """The bundle of what is installed now, made if the cache (`<state>/.bundles`) lacks it.
+
+    Takes some 10 ms when it is there. Raises OttoError that names the package at fault.
+    """
+    folder = cache if cache is not None else state_root() / ".bundles"
+    files = sorted(_own_files() + _foreign_files(), key=lambda file: file.name)
+    bundle = _named(files, folder)
+    if not bundle.path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder / "lock"):  # as many workers as nodes come here at once
+            if not bundle.path.is_file():
+                _check_distributions()
+                _write(bundle.path, _archive(files))
+    return bundle
+
+
+def _named(files: list[_File], folder: Path) -> Bundle:
+    text = "".join(f"{file.sha256} {file.name}\n" for file in files)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    version = f"{importlib.metadata.version('otto-cluster')}-{digest}"
+    return Bundle(version, folder / f"{version}.tar.gz")
+
+
+def _own_files() -> list[_File]:
+    """The agent and the core: read, not looked up, because a checkout changes under its RECORD."""
+    agent = importlib.util.find_spec("otto_agent")
+    if agent is None or not agent.submodule_search_locations:
+        raise OttoError(
+            "The Python package otto_agent is not installed beside Ansible",
+            cause="the agent bundle is made from it",
+            next="pip install otto-cluster",
+        )
+    places = {
+        "otto_agent": Path(next(iter(agent.submodule_search_locations))),
+        CORE: Path(errors.__file__).parent,
+    }
+    return [
+        _File(
+            f"{place}/{path.relative_to(root).as_posix()}",
+            path,
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for place, root in places.items()
+        for path in root.rglob("*.py")
+    ]
+
+
+def _foreign_files() -> list[_File]:
+    """Files of the distributions, with the digests that their RECORD gives: no file is opened."""
+    found = []
+    for name in DISTRIBUTIONS:
+        distribution = _distribution(name)
+        record = distribution.read_text("RECORD")
+        if not record:
+            raise _broken(name, "it was not installed by pip: it has no RECORD of its files")
+        for line in record.splitlines():
+            path, _, rest = line.rpartition(",")[0].rpartition(",")
+            if not _travels(path):
+                continue
+            algorithm, _, value = rest.partition("=")
+            if algorithm != "sha256":
+                raise _broken(name, f"its RECORD has no SHA-256 of {path}")
+            digest = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
+            found.append(_File(path, Path(str(distribution.locate_file(path))), digest))
+    return found
+
+
+def _travels(path: str) -> bool:
+    if path.startswith(("..", "/", '"')) or ".dist-info/" in path or path.startswith(UNUSED):
+        return False
+    return path.endswith(".py") or path in DATA
+
+
+def _distribution(name: str) -> importlib.metadata.Distribution:
+    try:
+        return importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise OttoError(
+            f"The Python package {name} is not installed beside Ansible",
+            cause="it is a part of the agent bundle that goes to the nodes",
+            next=f"pip install {name}",
+        ) from error
+
+
+def _check_distributions() -> None:
+    """Raises OttoError unless every distribution runs on any node: pure, old enough, complete."""
+    # Only while a bundle is built: parsing requirements takes longer than all the rest.
+    from packaging.markers import default_environment
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+    from packaging.utils import canonicalize_name
+
+    node = {**default_environment(), "extra": ""}
+    node.update(
+        python_version=OLDEST_PYTHON,
+        python_full_version=OLDEST_PYTHON + ".0",
+        sys_platform="linux",
+        os_name="posix",
+        platform_system="Linux",
+    )
+    for name in DISTRIBUTIONS:
+        distribution = _distribution(name)
+        wanted = distribution.metadata["Requires-Python"] or ""
+        if not SpecifierSet(wanted).contains(OLDEST_PYTHON + ".0"):
+            raise _broken(
+                name,
+                f"{name} {distribution.version} wants Python {wanted},"
+                f" and nodes may have Python {OLDEST_PYTHON}",
+                next=f"pip install --upgrade '{name}<{distribution.version}'",
+            )
+        for text in distribution.requires or ():
+            requirement = Requirement(text)
+            if requirement.marker and not requirement.marker.evaluate(node):
+                continue
+            if canonicalize_name(requirement.name) not in DISTRIBUTIONS:
+                raise _broken(
+                    name,
+                    f"{name} {distribution.version} needs {requirement.name},"
+                    " which the bundle does not carry",
+                    next="pip install --upgrade otto-cluster",
+                )
+        _check_pure(name, distribution)
+
+
+def _check_pure(name: str, distribution: importlib.metadata.Distribution) -> None:
+    """A compiled module may be there if its Python source is too: the source travels alone."""
+    paths = {line.split(",")[0] for line in (distribution.read_text("RECORD") or "").splitlines()}
+    for path in sorted(paths):
+        module = PurePosixPath(path)
+        stem = module.name.split(".")[0]
+        if (
+            module.suffix in (".so", ".pyd")
+            and not stem.endswith("__mypyc")  # helper of compiled modules, of no use to sources
+            and str(module.with_name(stem + ".py")) not in paths
+        ):
+            raise _broken(
+                name,
+                f"{path} is compiled for this machine and has no Python source",
+                next=f"pip install --force-reinstall --no-binary {name} {name}",
+            )
+
+
+def _broken(name: str, cause: str, next: str = "") -> OttoError:
+    return OttoError(
+        f"The Python package {name} cannot go into the agent bundle",
+        cause=cause,
+        next=next or f"pip install --force-reinstall {name}",
+    )
+
+
+def _archive(files: list[_File]) -> bytes:
+    """A .tar.gz that depends on names and content only."""
+    buffer = io.BytesIO()
+    with (
+        gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=9, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive,
+    ):
+        for file in files:
+            try:
+                content = file.source.read_bytes()
+            except FileNotFoundError as error:
+                raise _broken(file.name.split("/")[0], f"{file.source} is missing") from error
+            if hashlib.sha256(content).hexdigest() != file.sha256:
+                raise _broken(
+                    file.name.split("/")[0], f"{file.source} was altered after its installation"
+                )
+            member = tarfile.TarInfo(file.name)
+            member.size, member.mode = len(content), 0o644
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    unfinished = path.with_suffix(".new")
+    with unfinished.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    for older in sorted(path.parent.glob("*.tar.gz"), key=lambda entry: entry.stat().st_mtime)[:-5]:
+        older.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

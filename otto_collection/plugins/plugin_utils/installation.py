@@ -1,0 +1,98 @@
+# Copyright (c) 2026 The Otto authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the agent's installation on one node has to be: bundle, configuration, unit, digests.
+
+The lookup `agent_wanted` compares by it and the action `agent` installs by it, so what is compared
+is what is installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.plugin_utils import bundle
+
+VARIABLES = (
+    "otto_cluster",
+    "otto_node",
+    "otto_mqtt",
+    "otto_state_dir",
+    "ansible_python_interpreter",
+    "agent_memory_max",
+    "agent_timeout",
+)
+"""Variables of a host that its installation is made from."""
+TEMPLATE = Path(__file__).parents[2] / "roles/agent/templates/otto-agent.service.j2"
+DEFAULT_PYTHON = "/usr/bin/python3"
+DEFAULT_MEMORY = "256M"
+DEFAULT_TIMEOUT = 60
+
+
+@dataclass(frozen=True)
+class Installation:
+    """config and unit are the texts of the two files; config holds the MQTT password."""
+
+    bundle: bundle.Bundle
+    config: str
+    unit: str
+
+    def as_seen(self) -> dict[str, Any]:
+        """What `otto.cluster.node_info` returns as `agent` where all is as it has to be."""
+        return {
+            "version": self.bundle.version,
+            "config_sha256": _sha256(self.config),
+            "unit_sha256": _sha256(self.unit),
+            "active": "active",
+            "enabled": True,
+        }
+
+
+def installation(variables: Mapping[str, Any]) -> Installation:
+    """From a host's VARIABLES. Raises OttoError that names the one that is missing."""
+    for name in VARIABLES[:4]:
+        if name not in variables:
+            raise OttoError(
+                f"The host has no variable {name}",
+                cause="it does not come from Otto's inventory plugin",
+                next="ansible-inventory -i otto.yaml --graph   (shows which hosts do)",
+            )
+    node = variables["otto_node"]
+    cluster = variables["otto_cluster"]
+    config = {
+        "cluster": cluster["name"] if isinstance(cluster, Mapping) else cluster,
+        "node": node["id"],
+        "docker_url": node["docker_url"],
+        "mqtt": {key: value for key, value in variables["otto_mqtt"].items() if value is not None},
+        "state_dir": variables["otto_state_dir"],
+        "metrics_interval": 10,
+        "sweep_interval": 60,
+    }
+    python = str(variables.get("ansible_python_interpreter") or DEFAULT_PYTHON)
+    if not python.startswith("/"):  # auto, auto_silent: what discovery finds is no stable path
+        python = DEFAULT_PYTHON
+    unit = Environment(
+        undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True
+    ).from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return Installation(
+        bundle=bundle.current(),
+        config=json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n",
+        unit=unit.render(
+            python=python,
+            docker_group="docker" if str(node["docker_url"]).startswith("unix:") else "",
+            memory_max=variables.get("agent_memory_max", DEFAULT_MEMORY),
+            start_timeout=variables.get("agent_timeout", DEFAULT_TIMEOUT),
+        ),
+    )
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
