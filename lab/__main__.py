@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import fcntl
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -79,7 +80,7 @@ def _up(count: int, fresh: list[str]) -> None:
     hosts.remove(fresh)
     limits.raise_for(len({**hosts.existing(), **wanted}))
     hosts.ensure([*wanted.values()])
-    say(f"lab up: ssh -F {SSH_CONFIG} rpi-01")
+    say(f"lab up: ssh -F {shlex.quote(str(SSH_CONFIG))} rpi-01")
 
 
 def _remove(names: list[str]) -> None:
