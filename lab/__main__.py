@@ -50,7 +50,7 @@ def _act(options: argparse.Namespace) -> int:
             if options.only:
                 _remove(options.only)
             else:
-                _down(options.purge, options.host)
+                _down(options.purge)
         case "partition":
             hosts.partition(hosts.require(options.host))
         case "heal":
@@ -87,15 +87,11 @@ def _remove(names: list[str]) -> None:
     """Only these hosts; the lab stays up for the others."""
     if engine.answers():
         hosts.remove(names)
-        hosts.write_ssh_files([*hosts.existing()])
     else:
         say(f"engine: none answers, so no host runs; not removed: {', '.join(names)}")
 
 
-def _down(purge: bool, only: list[str]) -> None:
-    if only:
-        hosts.remove([hosts.require(name).name for name in only])
-        return
+def _down(purge: bool) -> None:
     if not engine.answers() and (STATE / "hosts").is_dir():
         # After a reboot the hosts lie on disk, and only an engine can remove them.
         engine.start()
@@ -167,13 +163,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
     up = commands.add_parser("up", help="hosts running and answering; does only what is missing")
-    up.add_argument("--hosts", type=_count, default=3, metavar="N", help="how many (3)")
+    up.add_argument("--hosts", type=_count, default=3, metavar="N", help="how many (3); 0: none but those of --fresh")
     up.add_argument(
         "--fresh", nargs="+", type=_fresh, default=[], metavar="HOST", help="make anew (or: all)"
     )
     down = commands.add_parser("down", help="remove hosts, volumes, network, daemons")
     down.add_argument("only", nargs="*", type=_name, metavar="HOST", help="only these hosts")
-    down.add_argument("host", nargs="*", help="remove only these hosts")
     down.add_argument("--purge", action="store_true", help="the images and lab/.state as well")
     commands.add_parser("build", help="only engine, images and registry")
     commands.add_parser("status", help="what is there")
