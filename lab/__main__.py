@@ -163,7 +163,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
     up = commands.add_parser("up", help="hosts running and answering; does only what is missing")
-    up.add_argument("--hosts", type=_count, default=3, metavar="N", help="how many (3); 0: none but those of --fresh")
+    up.add_argument(
+        "--hosts", type=_count, default=3, metavar="N", help="how many (3; 0: only --fresh)"
+    )
     up.add_argument(
         "--fresh", nargs="+", type=_fresh, default=[], metavar="HOST", help="make anew (or: all)"
     )
