@@ -42,7 +42,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         arguments = dict(self._task.args)
         installed = arguments.pop("installed", None)
         if arguments.get("state", "present") not in ("present", "unpacked"):
-            return result | self._execute_module(MODULE, arguments, task_vars=task_vars)
+            return _joined(result, self._execute_module(MODULE, arguments, task_vars=task_vars))
         try:
             wanted = installation(
                 {
@@ -65,7 +65,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "former": version,
                 "version": version,
             }
-        arguments |= {"version": wanted.bundle.version, "config": wanted.config, "unit": wanted.unit}
+        arguments |= {
+            "version": wanted.bundle.version,
+            "config": wanted.config,
+            "unit": wanted.unit,
+        }
         # Where nothing is known of the node, the bundle is sent only after it was asked for.
         send = bool(installed) and installed["agent"]["version"] != wanted.bundle.version
         if send and not self._task.check_mode:

@@ -18,10 +18,10 @@ from ansible_collections.otto.cluster.plugins.module_utils.reconcile import reco
 class _Nothing:
     """An engine on which nothing is."""
 
-    def observe(self, target: Target) -> Observed:
+    def observe(self, target: Target) -> Observed:  # noqa: ARG002 - reconcile's protocol
         return Observed()
 
-    def execute(self, operation: Operation, progress: object = None) -> bool:
+    def execute(self, operation: Operation, progress: object = None) -> bool:  # noqa: ARG002
         raise AssertionError(f"check mode carried out: {operation.line()}")
 
 

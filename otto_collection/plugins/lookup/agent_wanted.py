@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+# ruff: noqa: ARG002, E402 - Ansible's own shape: signature, documentation first
+
 DOCUMENTATION = r"""
 name: agent_wanted
 short_description: Tell what the agent of a node has to be
 version_added: 0.1.0
 description:
-  - Returns what RV(otto.cluster.node_info#module:agent) is on a node whose agent is as it has to be.
+  - Returns what RV(otto.cluster.node_info#module:agent) is where the agent is as it has to be.
   - Builds the agent bundle on the control machine when its cache has none of that content.
   - Takes everything from the variables of the host.
 author:

@@ -25,7 +25,7 @@ options:
     description:
       - With V(present) the agent is installed and runs.
       - With V(unpacked) only its bundle is there, for the modules that need the Docker SDK.
-      - With V(stopped) the service is stopped, if there is one, until it is started or installed again.
+      - With V(stopped) the service is stopped, if there is one.
       - With V(absent) service, unit, bundles, configuration, state directory and user are removed.
     type: str
     choices: [present, unpacked, stopped, absent]
@@ -53,7 +53,7 @@ options:
     type: str
 attributes:
   check_mode:
-    description: Can run in check mode and return changed status prediction without modifying target.
+    description: Can run in check mode and return what would change without changing it.
     support: full
   diff_mode:
     description: Returns details on what has changed, or would change in check mode.
@@ -129,20 +129,19 @@ def run(*command, timeout=60, check=True, env=None):
     try:
         done = subprocess.run(
             command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            universal_newlines=True,
+            capture_output=True,
+            text=True,
             timeout=timeout,
             check=False,
             env=env,
         )
     except FileNotFoundError as error:
-        raise Failed("%s is missing on this node" % command[0]) from error
+        raise Failed(f"{command[0]} is missing on this node") from error
     except subprocess.TimeoutExpired as error:
-        raise Failed("`%s` did not end within %d seconds" % (" ".join(command), timeout)) from error
+        raise Failed(f"`{' '.join(command)}` did not end within {timeout} seconds") from error
     if check and done.returncode:
         text = (done.stderr or done.stdout).strip()
-        raise Failed("`%s` failed (%d): %s" % (" ".join(command), done.returncode, text))
+        raise Failed(f"`{' '.join(command)}` failed ({done.returncode}): {text}")
     return done.stdout
 
 
@@ -177,9 +176,9 @@ def write(path, text, mode, owner=0, group=0):
             file.write(text)
             file.flush()
             os.fsync(descriptor)
-        os.replace(unfinished, str(path))
+        Path(unfinished).replace(path)
     except BaseException:
-        os.unlink(unfinished)
+        Path(unfinished).unlink()
         raise
 
 
@@ -189,11 +188,11 @@ def link(version):
     if unfinished.is_symlink():
         unfinished.unlink()
     unfinished.symlink_to(version)
-    os.replace(str(unfinished), str(CURRENT))
+    unfinished.replace(CURRENT)
 
 
 def current_version():
-    return os.path.basename(os.readlink(str(CURRENT))) if CURRENT.is_symlink() else ""
+    return CURRENT.readlink().name if CURRENT.is_symlink() else ""
 
 
 def has_user():
@@ -210,7 +209,11 @@ def owns(path, mode):
         status = path.stat()
     except FileNotFoundError:
         return False
-    return has_user() and status.st_uid == pwd.getpwnam(USER).pw_uid and status.st_mode & 0o7777 == mode
+    return (
+        has_user()
+        and status.st_uid == pwd.getpwnam(USER).pw_uid
+        and status.st_mode & 0o7777 == mode
+    )
 
 
 def python_of(unit):
@@ -220,22 +223,22 @@ def python_of(unit):
 def unpack(version, bundle, python):
     """Makes /opt/otto/<version>, whole or not at all; its modules are compiled and have loaded."""
     OPT.mkdir(mode=0o755, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=str(OPT), prefix=".%s." % version))
+    folder = Path(tempfile.mkdtemp(dir=str(OPT), prefix=f".{version}."))
     try:
         try:
             with tarfile.open(fileobj=io.BytesIO(base64.b64decode(bundle)), mode="r:gz") as archive:
                 for member in archive:
                     target = folder / member.name
                     if not member.isfile() or ".." in target.parts or not member.name:
-                        raise Failed("The bundle holds %r, which is no plain file" % member.name)
+                        raise Failed(f"The bundle holds {member.name!r}, which is no plain file")
                     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-                    with archive.extractfile(member) as source, open(str(target), "wb") as file:
+                    with archive.extractfile(member) as source, target.open("wb") as file:
                         shutil.copyfileobj(source, file)
                     target.chmod(0o644)
         except (tarfile.TarError, EOFError, ValueError) as error:
-            raise Failed("The bundle is broken: %s" % error) from error
+            raise Failed(f"The bundle is broken: {error}") from error
         for directory, _folders, _files in os.walk(str(folder)):
-            os.chmod(directory, 0o755)
+            Path(directory).chmod(0o755)
         # Loading it proves that it runs on this Python, and compiles what is loaded: the service
         # may not write there, and each start and each module call would compile it again.
         environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "PYTHONPATH": str(folder)}
@@ -243,12 +246,12 @@ def unpack(version, bundle, python):
             run(python, "-m", "otto_agent", "--help", timeout=120, env=environment)
         except Failed as error:
             reason = str(error).splitlines()[-1]  # the end of a traceback says what was wrong
-            raise Failed("Agent %s does not run on %s: %s" % (version, python, reason)) from error
+            raise Failed(f"Agent {version} does not run on {python}: {reason}") from error
         os.sync()
         target = OPT / version
         if target.exists():
             shutil.rmtree(str(target))
-        os.rename(str(folder), str(target))
+        folder.rename(target)
     finally:
         shutil.rmtree(str(folder), ignore_errors=True)
 
@@ -256,7 +259,7 @@ def unpack(version, bundle, python):
 def journal(since):
     """The agent's last lines, indented."""
     text = run(
-        "journalctl", "--unit", SERVICE, "--since", "@%d" % since, "--lines", str(JOURNAL_LINES),
+        "journalctl", "--unit", SERVICE, "--since", f"@{since}", "--lines", str(JOURNAL_LINES),
         "--no-pager", "--quiet", "--output", "cat", check=False,
     )  # fmt: skip
     return "\n".join("    " + line for line in text.strip().splitlines()) or "    (nothing)"
@@ -277,7 +280,7 @@ def masked(text):
 
 def shown(version, config, unit, active):
     """One side of a diff."""
-    return "bundle %s, service %s\n# %s\n%s# %s\n%s" % (
+    return "bundle {}, service {}\n# {}\n{}# {}\n{}".format(
         version or "none", active, CONFIG, masked(config), UNIT, unit or "",
     )  # fmt: skip
 
@@ -301,25 +304,30 @@ class Agent:
         wanted = self.params["version"]
         changes = []
         if self.version != wanted:
-            changes.append("agent: %s -> %s" % (self.version or "none", wanted))
+            changes.append("agent: {} -> {}".format(self.version or "none", wanted))
         if self.config != self.params["config"]:
             what = "written" if self.config is None else "changed"
             if self.config is not None and masked(self.config) == masked(self.params["config"]):
                 what = "changed (a hidden value)"
-            changes.append("%s: %s" % (CONFIG, what))
+            changes.append(f"{CONFIG}: {what}")
         elif not owns(CONFIG, 0o600):
-            changes.append("%s: owner and mode" % CONFIG)
+            changes.append(f"{CONFIG}: owner and mode")
         if self.unit != self.params["unit"]:
-            changes.append("%s: %s" % (UNIT, "written" if self.unit is None else "changed"))
+            changes.append("{}: {}".format(UNIT, "written" if self.unit is None else "changed"))
         if not has_user():
-            changes.append("user %s: created" % USER)
+            changes.append(f"user {USER}: created")
         if not owns(STATE, 0o750):
-            changes.append("%s: made" % STATE)
+            changes.append(f"{STATE}: made")
         if self.service["UnitFileState"] != "enabled":
             changes.append("service: enabled")
         if changes or self.active != "active":
             changes.append("service: %s" % ("restarted" if self.active == "active" else "started"))
-        result = {"changed": bool(changes), "changes": changes, "former": self.version, "version": wanted}
+        result = {
+            "changed": bool(changes),
+            "changes": changes,
+            "former": self.version,
+            "version": wanted,
+        }
         if self.module._diff:
             result["diff"] = {
                 "before_header": "agent", "after_header": "agent",
@@ -340,7 +348,7 @@ class Agent:
                 grp.getgrnam("docker")
             except KeyError as error:
                 raise Failed(
-                    "This node has no group docker: Docker is not installed (role otto.cluster.docker)"
+                    "This node has no group docker: install Docker first (role otto.cluster.docker)"
                 ) from error
         if not has_user():
             run(
@@ -356,14 +364,14 @@ class Agent:
             unpack(wanted, self.params["bundle"], python_of(self.params["unit"]))
         write(CONFIG, self.params["config"], 0o600, user.pw_uid, user.pw_gid)
         self._switch(wanted, self.params["unit"])
-        begun = time.time()
+        begun = int(time.time())
         try:
             self._start(self.params["timeout"])
         except Failed as error:
             lines = journal(begun)
+            outcome = self._put_back(user)
             raise Failed(
-                "Agent %s did not come up: %s\n%s\n  its journal:\n%s"
-                % (wanted, error, self._put_back(user), lines)
+                f"Agent {wanted} did not come up: {error}\n{outcome}\n  its journal:\n{lines}"
             ) from error
         keep = {wanted, self.version or wanted}
         for folder in OPT.iterdir():
@@ -383,7 +391,7 @@ class Agent:
         systemctl("restart", SERVICE, timeout=timeout + 15)  # systemd gives up first, and says why
         state = service()["ActiveState"]
         if state != "active":
-            raise Failed("the service is %s" % state)
+            raise Failed(f"the service is {state}")
 
     def _put_back(self, user):
         """The former agent, or none, as it was before. Says what became of it."""
@@ -396,18 +404,18 @@ class Agent:
         self._switch(self.version, self.unit)
         if self.active != "active":
             systemctl("stop", SERVICE)
-            return "  Agent %s is put back; it did not run before and does not now." % self.version
+            return f"  Agent {self.version} is put back; it did not run before and does not now."
         try:
             self._start(self.params["timeout"])
         except Failed as error:
-            return "  Agent %s is put back, but does not come up either: %s" % (self.version, error)
-        return "  Agent %s is put back and runs." % self.version
+            return f"  Agent {self.version} is put back, but does not come up either: {error}"
+        return f"  Agent {self.version} is put back and runs."
 
     def unpacked(self):
         wanted = self.params["version"]
         changed = self.version == ""
         result = {"changed": changed, "former": self.version, "version": self.version or wanted}
-        result["changes"] = ["agent: none -> %s (not started)" % wanted] if changed else []
+        result["changes"] = [f"agent: none -> {wanted} (not started)"] if changed else []
         if changed and not self.module.check_mode:
             if not (OPT / wanted).is_dir():
                 if not self.params["bundle"]:
@@ -421,7 +429,12 @@ class Agent:
         if changed and not self.module.check_mode:
             systemctl("stop", SERVICE)
         changes = ["service: stopped"] if changed else []
-        return {"changed": changed, "changes": changes, "former": self.version, "version": self.version}
+        return {
+            "changed": changed,
+            "changes": changes,
+            "former": self.version,
+            "version": self.version,
+        }
 
     def absent(self):
         changes = []
@@ -431,18 +444,18 @@ class Agent:
             if real:
                 systemctl("disable", "--now", "--quiet", SERVICE)
         if self.unit is not None:
-            changes.append("%s: removed" % UNIT)
+            changes.append(f"{UNIT}: removed")
             if real:
                 UNIT.unlink()
                 systemctl("daemon-reload")
                 systemctl("reset-failed", SERVICE, check=False)
         for folder in (OPT, ETC, STATE):
             if folder.exists():
-                changes.append("%s: removed" % folder)
+                changes.append(f"{folder}: removed")
                 if real:
                     shutil.rmtree(str(folder))
         if has_user():
-            changes.append("user %s: removed" % USER)
+            changes.append(f"user {USER}: removed")
             if real:
                 run("userdel", USER)
         diff = {"before": shown(self.version, self.config, self.unit, self.active), "after": ""}
@@ -475,7 +488,9 @@ def main():
     )
     try:
         if os.geteuid() != 0:
-            raise Failed("The agent is installed by root: let the node's user become root (`become: true`)")
+            raise Failed(
+                "The agent is installed by root: let the node's user become root (`become: true`)"
+            )
         result = getattr(Agent(module), module.params["state"])()
     except (Failed, OSError) as error:
         module.fail_json(msg=str(error))

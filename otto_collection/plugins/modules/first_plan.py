@@ -26,7 +26,7 @@ options:
     required: true
 attributes:
   check_mode:
-    description: Can run in check mode and return changed status prediction without modifying target.
+    description: Can run in check mode and return what would change without changing it.
     support: full
   diff_mode:
     description: Returns details on what has changed, or would change in check mode.
@@ -69,7 +69,7 @@ def main():
         },
         supports_check_mode=True,
     )
-    module.fail_json(msg="first_plan runs on the control machine: use it as a task, by its full name")
+    module.fail_json(msg="first_plan is an action of the control machine: call it by its full name")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import importlib.util
 import io
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -155,19 +155,20 @@ def _distribution(name: str) -> importlib.metadata.Distribution:
 def _check_distributions() -> None:
     """Raises OttoError unless every distribution runs on any node: pure, old enough, complete."""
     # Only while a bundle is built: parsing requirements takes longer than all the rest.
-    from packaging.markers import default_environment
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
     from packaging.utils import canonicalize_name
 
-    node = {**default_environment(), "extra": ""}
-    node.update(
-        python_version=OLDEST_PYTHON,
-        python_full_version=OLDEST_PYTHON + ".0",
-        sys_platform="linux",
-        os_name="posix",
-        platform_system="Linux",
-    )
+    node: dict[str, str | Set[str]] = {
+        "extra": "",
+        "implementation_name": "cpython",
+        "os_name": "posix",
+        "platform_python_implementation": "CPython",
+        "platform_system": "Linux",
+        "python_full_version": OLDEST_PYTHON + ".0",
+        "python_version": OLDEST_PYTHON,
+        "sys_platform": "linux",
+    }
     for name in DISTRIBUTIONS:
         distribution = _distribution(name)
         wanted = distribution.metadata["Requires-Python"] or ""

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.plugin_utils import bundle
+from jinja2 import Environment, StrictUndefined
 
 VARIABLES = (
     "otto_cluster",
