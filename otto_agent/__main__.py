@@ -66,7 +66,7 @@ class _JournalFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         priority = next(value for level, value in self._PRIORITY if record.levelno >= level)
         text = super().format(record)
-        return "\n".join("<%d>%s" % (priority, line) for line in text.splitlines())
+        return "\n".join(f"<{priority}>{line}" for line in text.splitlines())
 
 
 def _set_up_logging(verbose: bool) -> None:

@@ -219,7 +219,8 @@ class Healer:
         if target is not None and (target.cluster, target.node) != (config.cluster, config.node):
             raise OttoError(
                 f"The target in {config.state_dir} is not this node's",
-                cause=f"it is for node {target.node} of cluster {target.cluster}, this is node {config.node} of cluster {config.cluster}",
+                cause=f"it is for node {target.node} of cluster {target.cluster}, "
+                f"this is node {config.node} of cluster {config.cluster}",
                 next="otto-run apply",
             )
 
@@ -341,7 +342,7 @@ class Healer:
             if entry["changes"]:
                 text += " ({})".format("; ".join(entry["changes"]))
             if backoff.failures > 1:
-                text += "; %d times in a row" % backoff.failures
+                text += f"; {backoff.failures} times in a row"
             log.warning("%s", text)
             self._voice.event(messages.HEALED, text, name)
 

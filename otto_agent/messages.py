@@ -35,7 +35,7 @@ NODE = "node"  # something about the node that a person should mend
 
 def topic(cluster: str, node: str, kind: str) -> str:
     """`otto/v1/home/rpi-01/status`"""
-    return "otto/v%d/%s/%s/%s" % (VERSION, cluster, node, kind)
+    return f"otto/v{VERSION}/{cluster}/{node}/{kind}"
 
 
 def client_id(cluster: str, node: str) -> str:

@@ -235,7 +235,7 @@ class Reader:
         values.update(self._memory(groups))
         if container.own_network:
             with contextlib.suppress(OSError, ValueError, IndexError):
-                lines = self._read("proc/%d/net/dev" % container.pid)
+                lines = self._read(f"proc/{container.pid}/net/dev")
                 counted = [(rx, tx) for name, rx, tx in _interfaces(lines) if name != "lo"]
                 if counted:
                     values["network_received_bytes"] = sum(rx for rx, _ in counted)
@@ -245,7 +245,7 @@ class Reader:
     def _groups(self, pid: int) -> dict[str, str]:
         """Controller -> path of its cgroup; "" is the unified hierarchy (v2)."""
         groups = {}
-        for line in self._read("proc/%d/cgroup" % pid).splitlines():
+        for line in self._read(f"proc/{pid}/cgroup").splitlines():
             _, controllers, path = line.split(":", 2)
             for controller in controllers.split(","):
                 groups[controller] = path

@@ -108,7 +108,7 @@ class Link:
 
     def _run(self) -> None:
         backoff = Backoff(first=1.0, most=30.0, stable=10.0)
-        where = "%s:%d" % (self._config.mqtt.host, self._config.mqtt.port)
+        where = f"{self._config.mqtt.host}:{self._config.mqtt.port}"
         told = ""
         while not self._stopping.is_set():
             pause = 0.0
@@ -314,7 +314,10 @@ class _Session:
             # A dead agent makes no new connections: this one lives, and each of us takes the
             # connection from the other. The same one of the two gives way every time.
             link._seen[boot] = conn
-            text = f"another agent runs as node {self._config.node} of cluster {self._config.cluster} (boot {boot}; this one is {link._boot})"
+            text = (
+                f"another agent runs as node {self._config.node} of cluster "
+                f"{self._config.cluster} (boot {boot}; this one is {link._boot})"
+            )
             link._alarm(text)
             if link._boot > boot:
                 self._rival = text + f"; this one stays away for {RIVAL_PAUSE:.0f} s"

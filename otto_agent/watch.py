@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Docker's events: a reason to look. They bring speed, not truth; what to do is found by looking."""
+"""Docker's events: a reason to look. They bring speed, not truth: what to do is seen by looking."""
 
 from __future__ import annotations
 
