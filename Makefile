@@ -26,7 +26,7 @@ demo: lab ## deploy otto.yaml on the lab and fetch a page from it
 	curl --silent --show-error --fail --max-time 10 http://10.77.0.11:8080/ | head -n 5
 
 test: .venv/.ready ## every test, on the lab of real hosts
-	$(PYTHON) -m lab deps
+	$(PYTHON) -m lab tools
 	$(BIN)/python -m lab up
 	$(BIN)/pytest
 
