@@ -48,7 +48,7 @@ class LocalAgents:
     @staticmethod
     def _configure(node: Any, mqtt: Any, paths: StatePaths) -> tuple[Path, Path]:
         """Write agent.json (0600: it may hold the broker's password); return it and the log."""
-        directory = paths.node(node.id)
+        directory = Path(node.state_dir) if node.state_dir else paths.node(node.id)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         config = directory / "agent.json"
         broker = {"host": mqtt.host, "port": mqtt.port, "keepalive": mqtt.keepalive}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Is each node fit for Otto? One check per reason, none hinders another, each failure says its fix."""
+"""Is each node fit for Otto? One check per reason, none hinders another, each says its fix."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(*command):
     done = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE)
     out, err = done.communicate()
-    return done.returncode, out.decode("utf-8", "replace").strip(), err.decode("utf-8", "replace").strip()
+    return [done.returncode] + [text.decode("utf-8", "replace").strip() for text in (out, err)]
 def sudo():
     if os.geteuid() == 0:
         return {"ok": True, "text": "root"}

@@ -48,17 +48,17 @@ _CONNECTION: tuple[tuple[str, str, Advice], ...] = (
     (
         "Host key verification failed",
         "its host key is not known",
-        lambda node, known: "otto-run apply   (on a terminal: it shows the key and asks)",
+        lambda _node, _known: "otto-run apply   (on a terminal: it shows the key and asks)",
     ),
     (
         "Permission denied",
         "SSH lets nobody in with the keys that were offered",
-        lambda node, known: f"ssh-copy-id {ssh.destination(node)}",
+        lambda node, _known: f"ssh-copy-id {ssh.destination(node)}",
     ),
     (
         "Could not resolve hostname",
         "its name has no address",
-        lambda node, known: f"getent hosts {node.host}",
+        lambda node, _known: f"getent hosts {node.host}",
     ),
     ("Connection refused", "nothing listens on its SSH port", ssh.typed),
     ("No route to host", "there is no way to it: switched off, or another network", ssh.typed),
@@ -105,10 +105,10 @@ def _of_task(node: Any, failure: TaskFailed, known_hosts: Path) -> Failure:
             text,
             f"on {node.id}: echo '{line}' | sudo tee /etc/sudoers.d/otto",
         )
-    cause, next = failure.result.get("cause"), failure.result.get("next")
-    if cause or next:
+    reason, next_ = failure.result.get("cause"), failure.result.get("next")
+    if reason or next_:
         # An OttoError of a module: its text repeats both on lines of their own.
-        return Failure(node.id, "", text.splitlines()[0], str(cause or ""), str(next or ""))
+        return Failure(node.id, "", text.splitlines()[0], str(reason or ""), str(next_ or ""))
     return Failure(
         node.id, "", f"failed at: {failure.task}", text, f"otto-run apply --limit {node.id} -v"
     )

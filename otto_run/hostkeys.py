@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import fnmatch
 import hashlib
 import hmac
@@ -154,21 +155,22 @@ def scan(contact: Contact, known_hosts: Path) -> list[HostKey]:
 def _scan_by_ssh(contact: Contact, known_hosts: Path) -> list[HostKey]:
     with tempfile.TemporaryDirectory(prefix="otto-") as directory:
         seen = Path(directory) / "known_hosts"
-        subprocess.run(
-            [
-                "ssh",
-                *("-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={seen}"),
-                *("-o", "HashKnownHosts=no", "-o", "PreferredAuthentications=none"),
-                *("-o", "ControlMaster=no", "-o", "ControlPath=none"),
-                *ssh.options(contact.node, known_hosts),
-                ssh.destination(contact.node),
-                "true",
-            ],
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=4 * _SCAN_SECONDS,
-            check=False,
-        )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(
+                [
+                    "ssh",
+                    *("-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={seen}"),
+                    *("-o", "HashKnownHosts=no", "-o", "PreferredAuthentications=none"),
+                    *("-o", "ControlMaster=no", "-o", "ControlPath=none"),
+                    *ssh.options(contact.node, known_hosts),
+                    ssh.destination(contact.node),
+                    "true",
+                ],
+                capture_output=True,
+                stdin=subprocess.DEVNULL,
+                timeout=4 * _SCAN_SECONDS,
+                check=False,
+            )
         return _keys(seen.read_text(encoding="utf-8")) if seen.exists() else []
 
 

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The commands: `otto-run ...`, and the seed's `otto cluster init` and `otto cluster start`.
+
+Heavy imports stand inside the commands, so that `version`, `--help` and completion stay quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from ansible_collections.otto.cluster.plugins.module_utils.errors import (
+    ClusterFileError,
+    OttoError,
+)
+
+from otto_run.exits import Code, Stop
+
+app = typer.Typer(
+    name="otto-run",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Turns otto.yaml into running, self-healing containers on your Docker hosts.",
+    epilog="Exit codes: 0 done, 1 some node failed, 2 wrong usage or otto.yaml, 3 plan found "
+    "changes (--exit-code), 4 another otto-run is at work, 130 interrupted.",
+)
+seed = typer.Typer(
+    name="otto",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="The commands that Otto's first plan named; `otto-run` has them all.",
+)
+seed_cluster = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The whole cluster.")
+seed.add_typer(seed_cluster, name="cluster")
+
+File = Annotated[Path, typer.Option("--file", "-f", help="The cluster file.")]
+Limit = Annotated[
+    list[str] | None, typer.Option("--limit", help="Only these nodes: a,b", metavar="NODES")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
+Accept = Annotated[
+    bool,
+    typer.Option("--accept-new-host-keys", help="Trust hosts that were never met before."),
+]
+PasswordFile = Annotated[
+    Path | None, typer.Option("--vault-password-file", help="File with the vault password.")
+]
+AskPassword = Annotated[bool, typer.Option("--ask-vault-pass", help="Ask for the vault password.")]
+Verbose = Annotated[
+    int, typer.Option("--verbose", "-v", count=True, help="Show Ansible's own output; -vv: more.")
+]
+OTTO_YAML = Path("otto.yaml")
+
+
+@app.command()
+@seed_cluster.command()
+def init(
+    path: Annotated[
+        Path, typer.Argument(help="Where to write it: a file or a folder.")
+    ] = OTTO_YAML,
+    ansible: Annotated[
+        bool, typer.Option("--ansible", help="Also site.yml and ansible.cfg, for plain Ansible.")
+    ] = False,
+) -> None:
+    """Write a commented otto.yaml to start from. Nothing is ever overwritten."""
+    from otto_run import initfile
+
+    target = path / "otto.yaml" if path.is_dir() else path
+    initfile.write(target, ansible=ansible, say=print)
+
+
+@app.command()
+def plan(
+    file: File = OTTO_YAML,
+    limit: Limit = None,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 3 when there is something to do.")
+    ] = False,
+    as_json: AsJson = False,
+    accept: Accept = False,
+    password_file: PasswordFile = None,
+    ask_password: AskPassword = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Show what an apply would do, and change nothing."""
+    from otto_run import commands, session
+
+    with session.opened(file, password_file, ask_password, verbose) as here:
+        _exit(commands.plan(here, limit or [], as_json=as_json, exit_code=exit_code, accept=accept))
+
+
+@app.command()
+def apply(
+    file: File = OTTO_YAML,
+    limit: Limit = None,
+    yes: Yes = False,
+    check: Annotated[bool, typer.Option("--check", help="Only look: the same as plan.")] = False,
+    as_json: AsJson = False,
+    accept: Accept = False,
+    password_file: PasswordFile = None,
+    ask_password: AskPassword = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Bring every node to what otto.yaml says.
+
+    Asks first when a service that runs is no longer in the file (--yes: it does not). A changed
+    service is not asked about: the old container serves until the new one does.
+    """
+    from otto_run import commands, session
+
+    with session.opened(file, password_file, ask_password, verbose) as here:
+        if check:
+            _exit(commands.plan(here, limit or [], as_json=as_json, accept=accept))
+        _exit(commands.apply(here, limit or [], yes=yes, as_json=as_json, accept=accept))
+
+
+@app.command()
+@seed_cluster.command("start")
+def up(
+    file: File = OTTO_YAML,
+    once: Annotated[
+        bool, typer.Option("--once", help="Wait for every agent's report, then end.")
+    ] = False,
+    yes: Yes = False,
+    accept: Accept = False,
+    password_file: PasswordFile = None,
+    ask_password: AskPassword = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Apply, then stay as the control plane: broker, listener and the agents of local nodes."""
+    from otto_run import control, session
+
+    with session.opened(file, password_file, ask_password, verbose) as here:
+        _exit(control.up(here, once=once, yes=yes, accept=accept))
+
+
+@app.command()
+def status(
+    file: File = OTTO_YAML,
+    as_json: AsJson = False,
+    password_file: PasswordFile = None,
+    ask_password: AskPassword = False,
+) -> None:
+    """Show how every node and service stands, as the agents last said."""
+    from otto_run import commands, session
+
+    with session.opened(file, password_file, ask_password, 0) as here:
+        _exit(commands.status(here, as_json=as_json))
+
+
+@app.command()
+def down(
+    file: File = OTTO_YAML,
+    limit: Limit = None,
+    volumes: Annotated[
+        bool, typer.Option("--volumes", help="The volumes too, data and all.")
+    ] = False,
+    yes: Yes = False,
+    accept: Accept = False,
+    password_file: PasswordFile = None,
+    ask_password: AskPassword = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Take away what Otto made: containers, networks and agents."""
+    from otto_run import commands, session
+
+    with session.opened(file, password_file, ask_password, verbose) as here:
+        _exit(commands.down(here, limit or [], volumes=volumes, yes=yes, accept=accept))
+
+
+@app.command()
+def doctor(
+    file: File = OTTO_YAML,
+    limit: Limit = None,
+    as_json: AsJson = False,
+    password_file: PasswordFile = None,
+    ask_password: AskPassword = False,
+) -> None:
+    """Examine every node: SSH, host key, Python, sudo, Docker, disk, clock, broker."""
+    from otto_run import commands, session
+
+    with session.opened(file, password_file, ask_password, 0) as here:
+        _exit(commands.doctor(here, limit or [], as_json=as_json))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of otto.yaml, for editors."""
+    from ansible_collections.otto.cluster.plugins.module_utils import cluster
+
+    from otto_run.render import as_json
+
+    print(as_json(cluster.schema()))
+
+
+@app.command()
+def version() -> None:
+    """Print Otto's version."""
+    from importlib.metadata import version as installed
+
+    print(f"otto-run {installed('otto-cluster')}")
+
+
+# ---- the edge: every way to end becomes an exit code and a message
+
+
+def main() -> NoReturn:
+    """`otto-run`"""
+    _run(app)
+
+
+def otto() -> NoReturn:
+    """`otto`"""
+    _run(seed)
+
+
+def _exit(code: Code) -> None:
+    if code is not Code.DONE:
+        raise typer.Exit(int(code))
+
+
+def _run(program: typer.Typer) -> NoReturn:
+    # A stop that is asked for by another program is a Ctrl-C: children ended, lock freed.
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    code: int
+    try:
+        found: Any = program(standalone_mode=False)
+        code = found if isinstance(found, int) else 0
+        sys.stdout.flush()
+    except Stop as stop:
+        code = stop.code
+        if stop.message:
+            _say(stop.message)
+    except ClusterFileError as error:
+        code = Code.USAGE
+        _say(str(error))
+    except OttoError as error:
+        code = Code.FAILED
+        _say(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        code = Code.INTERRUPTED
+        _say("Interrupted: every child is ended and the lock is free.")
+    except BrokenPipeError:
+        # Who reads the pipe has gone; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = Code.FAILED
+    except Exception as error:
+        code = _usage(error) or _crashed(error)
+    sys.exit(int(code))
+
+
+def _interrupt(_signum: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _usage(error: Exception) -> int:
+    """Wrong usage, in typer's own words; 0 for any other error."""
+    show = getattr(error, "show", None)
+    if show is None or not hasattr(error, "exit_code"):
+        return 0
+    show()
+    return int(error.exit_code)
+
+
+def _crashed(error: Exception) -> Code:
+    """A fault of Otto: one line for the person, the traceback in a log."""
+    from otto_run.paths import state_root
+
+    log = state_root(os.environ) / "otto-run.log"
+    try:
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as stream:
+            stream.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {sys.argv[1:]}\n")
+            stream.write("".join(traceback.format_exception(error)))
+        where = f"the details are in {log}"
+    except OSError as failure:
+        where = f"{log} cannot be written: {failure.strerror}"
+    _say(f"Otto itself failed: {type(error).__name__}: {error}\n    log       {where}")
+    return Code.FAILED
+
+
+def _say(text: str) -> None:
+    # Who read it may be gone.
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

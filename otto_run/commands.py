@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What plan, apply, status, down and doctor do."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from otto_run import lock, plans, render
+from otto_run.exits import Code, Stop
+from otto_run.failures import Failure
+from otto_run.session import Session, asker, say
+
+if TYPE_CHECKING:
+    from otto_run.runner import Outcome
+    from otto_run.status import NodeStatus
+
+SITE, PLAN, DOWN = "otto.cluster.site", "otto.cluster.plan", "otto.cluster.down"
+_LISTEN = 3.0  # seconds that `status` listens at a broker when no control plane does
+
+
+def subreaper() -> None:
+    """To be called before the first child: see `processes`."""
+    from otto_run import processes
+
+    processes.become_subreaper()
+
+
+def plan(
+    here: Session,
+    limit: Sequence[str],
+    *,
+    as_json: bool = False,
+    exit_code: bool = False,
+    accept: bool = False,
+) -> Code:
+    nodes = here.limited(limit)
+    with lock.hold(here.paths.lock, "otto-run plan"):
+        here.trust(nodes, accept=accept)
+        subreaper()
+        outcome = here.play(PLAN, limit=nodes, check=True)
+    found = [
+        plans.read(node, outcome.results[node])
+        for node in here.nodes
+        if node in outcome.results and node not in outcome.unreachable
+    ]
+    failures = here.failures(outcome)
+    todo = [each for each in found if not each.empty]
+    if as_json:
+        print(
+            render.as_json(
+                {
+                    "cluster": here.cluster.name,
+                    "changes": bool(todo),
+                    "nodes": {
+                        each.node: {
+                            "changed": not each.empty,
+                            "lines": each.lines,
+                            "plan": each.document,
+                        }
+                        for each in found
+                    },
+                    "failures": [failure.to_json() for failure in failures],
+                }
+            )
+        )
+    else:
+        for each in todo:
+            print(render.coloured(each.node, "bold"))
+            for line in each.lines:
+                print("  " + line)
+        if not todo and not failures:
+            print("Nothing to do: every node is as the file says.")
+        tell(failures)
+    if failures:
+        return Code.FAILED
+    return Code.CHANGES if todo and exit_code else Code.DONE
+
+
+def apply(here: Session, limit: Sequence[str], *, yes: bool, as_json: bool, accept: bool) -> Code:
+    nodes = here.limited(limit)
+    with lock.hold(here.paths.lock, "otto-run apply"):
+        prepare(here, nodes, yes=yes, accept=accept)
+        subreaper()
+        outcome = here.play(SITE, limit=nodes)
+        here.remember(outcome)
+    failures = here.failures(outcome)
+    if as_json:
+        print(render.as_json(_apply_json(here, outcome, failures)))
+    else:
+        conclude(here, outcome, failures)
+    return Code.FAILED if failures else Code.DONE
+
+
+def prepare(here: Session, nodes: Sequence[str], *, yes: bool, accept: bool) -> None:
+    """What has to be agreed on before an apply. Raises Stop.
+
+    Only a removal is asked about, and the store knows of it without another run: an update keeps
+    the old container until the new one serves, so there is nothing to lose.
+    """
+    here.trust(nodes, accept=accept)
+    gone = [] if yes else here.would_remove(nodes)
+    ask = asker()
+    if gone and ask is not None:
+        say("No longer in the file, so this apply removes:")
+        for line in gone:
+            say(f"  - {line}")
+        if not ask("Go on?"):
+            raise Stop(Code.FAILED, "Nothing was done.")
+
+
+def conclude(here: Session, outcome: Outcome, failures: Sequence[Failure]) -> None:
+    """The table at the end of an apply, and what failed."""
+    from otto_run.status import nodes_table
+
+    shown = [node for node in here.status() if node.node in outcome.nodes]
+    changed = {
+        node: "unreachable"
+        if node in outcome.unreachable
+        else "failed"
+        if node in outcome.failed
+        else "changed"
+        if node in outcome.changed
+        else "-"
+        for node in outcome.nodes
+    }
+    print(nodes_table(shown, time.time(), changed))
+    if not outcome.changed and not failures:
+        print("Nothing to do: every node is as the file says.")
+    else:
+        print(f"{len(outcome.changed)} of {len(outcome.nodes)} nodes changed", end="")
+        print(f", {len({f.node for f in failures})} failed" if failures else "", end="")
+        print(f", {outcome.seconds:.1f} s")
+    tell(failures)
+
+
+def tell(failures: Sequence[Failure]) -> None:
+    for failure in failures:
+        print()
+        print(render.coloured(str(failure), "red" if sys.stdout.isatty() else ""))
+
+
+def _apply_json(here: Session, outcome: Outcome, failures: Sequence[Failure]) -> Mapping[str, Any]:
+    return {
+        "cluster": here.cluster.name,
+        "changed": sorted(outcome.changed),
+        "failed": sorted(outcome.failed),
+        "unreachable": sorted(outcome.unreachable),
+        "seconds": round(outcome.seconds, 2),
+        "nodes": [node.to_json() for node in here.status() if node.node in outcome.nodes],
+        "failures": [failure.to_json() for failure in failures],
+    }
+
+
+def status(here: Session, *, as_json: bool) -> Code:
+    from otto_run.status import nodes_table, services_table
+
+    live = lock.held(here.paths.up_lock)
+    heard = live or _listen_for_a_moment(here)
+    found = here.status()
+    now = time.time()
+    if as_json:
+        document = {
+            "cluster": here.cluster.name,
+            "time": now,
+            "control_plane": live,
+            "nodes": [node.to_json() for node in found],
+        }
+        print(render.as_json(document))
+        return Code.DONE
+    print(nodes_table(found, now, None))
+    if any(node.services for node in found):
+        print()
+        print(services_table(found))
+    for failure in _reported(found):
+        print()
+        print(failure)
+    if not heard:
+        say("\nNo control plane runs and no broker answers: this is what was known last.")
+        say("    next      otto-run up")
+    return Code.DONE
+
+
+def _reported(nodes: Sequence[NodeStatus]) -> list[Failure]:
+    return [
+        Failure(node.node, error["service"], error["message"], error["cause"], error["next"])
+        for node in nodes
+        for error in node.errors
+    ]
+
+
+def _listen_for_a_moment(here: Session) -> bool:
+    """Take in what a broker has retained. False when there is no broker to ask."""
+    from otto_run import broker
+    from otto_run.listener import Listener
+
+    mqtt = here.cluster.mqtt
+    if mqtt is None or not broker.answers(mqtt.host, mqtt.port, 1.0):
+        return False
+    missing = {(node, kind) for node in here.nodes for kind in ("status", "report")}
+    listener = Listener(
+        mqtt,
+        here.cluster.name,
+        here.nodes,
+        here.paths.store,
+        lambda message: missing.discard((message.node, message.kind)),
+    )
+    listener.start(_LISTEN)
+    deadline = time.monotonic() + _LISTEN / 2
+    while missing and time.monotonic() < deadline:
+        time.sleep(0.02)
+    listener.stop()
+    return True
+
+
+def down(here: Session, limit: Sequence[str], *, volumes: bool, yes: bool, accept: bool) -> Code:
+    nodes = here.limited(limit)
+    ask = asker()
+    names = ", ".join(node.id for node in here.chosen(nodes))
+    what = "containers, networks, agents" + (" AND THE DATA IN ITS VOLUMES" if volumes else "")
+    if not yes:
+        if ask is None:
+            raise Stop(
+                Code.USAGE,
+                f"`down` would remove the {what} of {here.cluster.name} on {names}.\n"
+                "    next      otto-run down --yes",
+            )
+        if not ask(f"Remove the {what} of {here.cluster.name} on {names}?"):
+            raise Stop(Code.FAILED, "Nothing was done.")
+    with lock.hold(here.paths.lock, "otto-run down"):
+        here.trust(nodes, accept=accept)
+        subreaper()
+        outcome = here.play(DOWN, limit=nodes, variables={"otto_volumes": volumes})
+        _forget(here, outcome)
+    failures = here.failures(outcome)
+    done = sorted(outcome.nodes - outcome.failed - outcome.unreachable)
+    if done:
+        kept = "" if volumes else "; volumes are kept (--volumes removes them)"
+        print(f"Down: {', '.join(done)}{kept}")
+    tell(failures)
+    return Code.FAILED if failures else Code.DONE
+
+
+def _forget(here: Session, outcome: Outcome) -> None:
+    from otto_run.store import Store
+
+    with Store(here.paths.store) as store:
+        store.forget(sorted(outcome.nodes - outcome.failed - outcome.unreachable))
+
+
+def doctor(here: Session, limit: Sequence[str], *, as_json: bool) -> Code:
+    from otto_run import doctor as examination
+
+    found = []
+    signs = {"ok": "ok\tgreen", "note": "note\tyellow", "fail": "FAIL\tred"}
+    for each in examination.examine(
+        here.chosen(here.limited(limit)), here.cluster.mqtt, here.known_hosts
+    ):
+        found.append(each)
+        if as_json:
+            continue
+        rows = [[check.name, signs[check.state], check.text] for check in each.checks]
+        print(render.table([each.node, "", ""], rows))
+        for check in each.checks:
+            if check.next:
+                print(f"    {check.name}: {check.next}")
+        print()
+    well = all(each.well for each in found)
+    if as_json:
+        print(render.as_json({"ok": well, "nodes": [each.to_json() for each in found]}))
+    else:
+        print("All is well." if well else "Mend what says FAIL, then type: otto-run doctor")
+    return Code.DONE if well else Code.FAILED

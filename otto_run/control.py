@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`otto-run up`: the control plane in the foreground.
+
+Broker and listener start before the apply, so that agents find them at once; agents of local nodes
+start after it, when their target is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+
+from otto_run import broker, commands, lock, processes, render
+from otto_run.agents import LocalAgents
+from otto_run.exits import Code
+from otto_run.listener import Listener
+from otto_run.session import Session, say
+
+if TYPE_CHECKING:
+    from otto_run.messages import Message
+
+_DEADLINE = 60.0  # seconds that `--once` waits for every agent's report
+
+
+def up(here: Session, *, once: bool, yes: bool, accept: bool) -> Code:
+    """Returns when it is told to end (Ctrl-C: DONE, during the apply 130 by KeyboardInterrupt)."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(lock.hold(here.paths.up_lock, "otto-run up"))
+        processes.become_subreaper()
+        plane = _Plane(here)
+        stack.callback(plane.stop)
+        plane.start()
+        with lock.hold(here.paths.lock, "otto-run up"):
+            commands.prepare(here, (), yes=yes, accept=accept)
+            outcome = here.play(commands.SITE, keep=plane.pids, tick=plane.tend)
+            here.remember(outcome)
+        failures = here.failures(outcome)
+        plane.start_agents()
+        if once:
+            silent = plane.wait_for_reports(_DEADLINE) if plane.listener is not None else []
+            commands.conclude(here, outcome, failures)
+            for node in silent:
+                print(
+                    "\n"
+                    + render.problem(
+                        node,
+                        "its agent did not report",
+                        f"nothing came from it within {_DEADLINE:.0f} s after the apply",
+                        _agent_log(here, node),
+                    )
+                )
+            services = [s for node in here.status() for s in node.services]
+            well = not failures and not silent and all(service.ok for service in services)
+            return Code.DONE if well else Code.FAILED
+        commands.conclude(here, outcome, failures)
+        print(f"\nThis is the control plane of {here.cluster.name} now. Ctrl-C ends it;")
+        print("the nodes go on without it. In another window: otto-run status", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            plane.serve()
+        print("\nEnded. The nodes go on healing by themselves.")
+        return Code.DONE
+
+
+def _agent_log(here: Session, node: str) -> str:
+    if here.nodes[node].is_local:
+        return f"tail {here.paths.node(node) / 'agent.log'}"
+    return f"ansible {node} -i {here.file} -b -m command -a 'journalctl -n 20 -u otto-agent'"
+
+
+class _Plane:
+    def __init__(self, here: Session) -> None:
+        self._here = here
+        self._broker: broker.EmbeddedBroker | None = None
+        self.listener: Listener | None = None
+        self._agents: LocalAgents | None = None
+        self._heard: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._reported: set[str] = set()
+        self._states: dict[str, str] = {}
+        self._complained = 0.0
+
+    def start(self) -> None:
+        mqtt = self._here.cluster.mqtt
+        if mqtt is None:
+            say("No `mqtt` in the file: the agents heal in silence, and nothing is heard of them.")
+            return
+        place = broker.find(mqtt)
+        if place.embedded:
+            self._broker = broker.EmbeddedBroker(
+                place.address, place.port, mqtt.username or "", mqtt.password or ""
+            )
+            self._broker.start()
+            say(f"MQTT broker: our own, at {place.address}:{place.port}")
+        else:
+            say(f"MQTT broker: the one at {place.host}:{place.port}")
+        self.listener = Listener(
+            mqtt,
+            self._here.cluster.name,
+            self._here.nodes,
+            self._here.paths.store,
+            self._heard.put,
+        )
+        self.listener.start()
+
+    def start_agents(self) -> None:
+        mqtt = self._here.cluster.mqtt
+        local = [node for node in self._here.cluster.nodes if node.is_local]
+        if mqtt is None or not local:
+            return
+        self._agents = LocalAgents(local, mqtt, self._here.paths, say)
+        self._agents.start()
+
+    def pids(self) -> list[int]:
+        """Children that are no part of a run of Ansible."""
+        return self._agents.pids if self._agents is not None else []
+
+    def tend(self) -> None:
+        """Look after all parts. Raises OttoError when one has died for good."""
+        if self._agents is not None:
+            self._agents.tend()
+        if self._broker is not None and not self._broker.alive:
+            raise OttoError("The MQTT broker has ended by itself", next="otto-run up")
+        if self.listener is not None:
+            self.listener.check()
+        while not self._heard.empty():
+            self._take(self._heard.get())
+
+    def _take(self, message: Message) -> None:
+        body = message.body
+        if message.kind == "report" and not message.retained:
+            self._reported.add(message.node)
+        if message.kind == "status" and self._states.get(message.node) != body["state"]:
+            self._states[message.node] = body["state"]
+            colour = "green" if body["state"] == "online" else "red"
+            self._event(message.node, "", f"agent {body['state']}", colour)
+        elif message.kind == "event":
+            colour = "yellow" if body["kind"] in ("died", "failed", "backoff") else ""
+            self._event(message.node, body["service"], body["text"], colour)
+
+    def _event(self, node: str, service: str, text: str, colour: str) -> None:
+        where = f"{node}: {service}" if service else node
+        stamp = time.strftime("%H:%M:%S")
+        print(f"{stamp} {where}: {render.coloured(text, colour)}", file=sys.stderr, flush=True)
+
+    def wait_for_reports(self, seconds: float) -> list[str]:
+        """Wait until every node's agent has reported; returns those that did not."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.tend()
+            silent = [node for node in self._here.nodes if node not in self._reported]
+            if not silent or time.monotonic() > deadline:
+                return silent
+            time.sleep(0.1)
+
+    def serve(self) -> None:
+        """Until Ctrl-C."""
+        while True:
+            self.tend()
+            self._complain()
+            time.sleep(0.2)
+
+    def _complain(self) -> None:
+        """Say what the listener had to throw away, at most once a minute."""
+        listener = self.listener
+        now = time.monotonic()
+        if listener is None or now - self._complained < 60:
+            return
+        refused = sum(listener.refused.values())
+        if refused or listener.lost:
+            self._complained = now
+            reasons = ", ".join(reason for reason, _ in listener.refused.most_common(3))
+            say(f"Messages not believed: {refused} ({reasons}); lost: {listener.lost}")
+            listener.refused.clear()
+            listener.lost = 0
+
+    def stop(self) -> None:
+        """End every part, in the order in which they lean on each other."""
+        if self._agents is not None:
+            self._agents.stop()
+        if self.listener is not None:
+            self.listener.stop()
+        if self._broker is not None:
+            self._broker.stop()

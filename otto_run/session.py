@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One command on one cluster: the file read, the state opened, Ansible run, the outcome told."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.otto.cluster.plugins.module_utils.cluster import Cluster, Node, load_file
+from ansible_collections.otto.cluster.plugins.module_utils.errors import nearest
+from ansible_collections.otto.cluster.plugins.module_utils.target import targets
+
+from otto_run import render
+from otto_run.exits import Code, Stop
+from otto_run.failures import Failure
+from otto_run.paths import StatePaths, state_root
+from otto_run.vault import Vault
+
+if TYPE_CHECKING:
+    from otto_run.runner import Outcome
+    from otto_run.status import NodeStatus
+
+
+def say(line: str) -> None:
+    """To stderr: stdout carries results alone."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def ask(question: str) -> bool:
+    """Put a yes-or-no question to the terminal; no is the default."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def asker() -> Callable[[str], bool] | None:
+    """`ask`, where there is a person to ask."""
+    return ask if sys.stdin.isatty() and sys.stderr.isatty() else None
+
+
+@dataclass(frozen=True)
+class Session:
+    file: Path
+    cluster: Cluster
+    vault: Vault
+    verbosity: int = 0
+
+    @classmethod
+    def open(cls, file: Path, vault: Vault, verbosity: int) -> Session:
+        """Read the cluster file. Raises ClusterFileError, or Stop when there is no file."""
+        if not file.exists():
+            raise Stop(
+                Code.USAGE,
+                f"no {file.name} here ({file.absolute().parent}); `otto-run init` writes one",
+            )
+        cluster = load_file(
+            str(file),
+            environ=os.environ,
+            vault=vault.decrypt if vault.password_file else None,
+        )
+        return cls(file.absolute(), cluster, vault, verbosity)
+
+    @cached_property
+    def paths(self) -> StatePaths:
+        paths = StatePaths(state_root(os.environ), self.cluster.name)
+        paths.make()
+        return paths
+
+    @property
+    def known_hosts(self) -> Path:
+        return Path(self.cluster.known_hosts or self.paths.known_hosts)
+
+    @cached_property
+    def nodes(self) -> dict[str, Node]:
+        return {node.id: node for node in self.cluster.nodes}
+
+    @cached_property
+    def wanted(self) -> dict[str, Mapping[str, Mapping[str, Any]]]:
+        """node -> service -> spec"""
+        return {node: target.services for node, target in targets(self.cluster).items()}
+
+    def limited(self, limit: Sequence[str]) -> tuple[str, ...]:
+        """Node ids out of `--limit a,b`. Raises Stop for one that is not in the file."""
+        names = [name for part in limit for name in part.split(",") if name]
+        unknown = [name for name in names if name not in self.nodes]
+        if unknown:
+            lines = []
+            for name in unknown:
+                close = nearest(name, self.nodes)
+                lines.append(f"--limit: {name} is no node of {self.file.name}")
+                lines.append(
+                    f"    nearest   {close}" if close else f"    nodes     {', '.join(self.nodes)}"
+                )
+            raise Stop(Code.USAGE, "\n".join(lines))
+        return tuple(dict.fromkeys(names))
+
+    def chosen(self, limit: Sequence[str]) -> list[Node]:
+        return [node for node in self.cluster.nodes if not limit or node.id in limit]
+
+    # ---- Ansible
+
+    def play(
+        self,
+        playbook: str,
+        *,
+        limit: tuple[str, ...] = (),
+        check: bool = False,
+        variables: Mapping[str, Any] | None = None,
+        keep: Callable[[], list[int]] = list,
+        tick: Callable[[], None] | None = None,
+    ) -> Outcome:
+        """Run one of Otto's playbooks with progress on stderr. Call it under the lock."""
+        from otto_run import progress, runner
+
+        shown = [node.id for node in self.chosen(limit)]
+        terminal = render.terminal(sys.stderr) and not os.environ.get("CI")
+        with progress.make(shown, verbose=self.verbosity > 0, terminal=terminal) as seen:
+            return runner.run(
+                runner.Request(
+                    playbook=playbook,
+                    file=self.file,
+                    paths=self.paths,
+                    nodes=tuple(self.nodes),
+                    limit=limit,
+                    check=check,
+                    verbosity=max(0, self.verbosity - 1),
+                    variables=variables or {},
+                    vault_password_file=self.vault.password_file,
+                ),
+                seen.handle,
+                keep=keep,
+                tick=tick,
+            )
+
+    def trust(self, limit: Sequence[str], *, accept: bool) -> None:
+        """Make the host keys known, or stop."""
+        from otto_run import hostkeys
+
+        hostkeys.first_contact(
+            self.chosen(limit), self.known_hosts, accept=accept, ask=asker(), say=say
+        )
+
+    def failures(self, outcome: Outcome) -> list[Failure]:
+        from otto_run import failures
+
+        return failures.collect(outcome, self.nodes, self.known_hosts)
+
+    # ---- what is known
+
+    def remember(self, outcome: Outcome) -> None:
+        """Put the reports of an apply into the store: they count until an agent knows better."""
+        from otto_run import messages
+        from otto_run.store import Store
+
+        now = time.time()
+        with Store(self.paths.store) as store:
+            for node, result in outcome.results.items():
+                report = result.get("report")
+                if isinstance(report, dict):
+                    with contextlib.suppress(messages.Refused):
+                        store.report(node, messages.report(report), now)
+
+    def status(self) -> list[NodeStatus]:
+        from otto_run import status
+        from otto_run.store import Store
+
+        with Store(self.paths.store) as store:
+            records = store.nodes()
+        return status.assess(self.cluster.nodes, self.wanted, records, time.time())
+
+    def would_remove(self, limit: Sequence[str]) -> list[str]:
+        """`node: service` of what ran at the last report and is no longer in the file."""
+        from otto_run.store import Store
+
+        with Store(self.paths.store) as store:
+            records = store.nodes()
+        found = []
+        for node in self.chosen(limit):
+            report = records[node.id].report if node.id in records else None
+            for service, entry in sorted((report or {}).get("services", {}).items()):
+                gone = service not in self.wanted[node.id]
+                if gone and entry.get("state") not in ("", "absent"):
+                    found.append(f"{node.id}: {service}")
+        return found
+
+
+@contextlib.contextmanager
+def opened(
+    file: Path, password_file: Path | None, ask_password: bool, verbosity: int
+) -> Iterator[Session]:
+    """A session, with the vault's password for as long as it lasts."""
+    from otto_run import vault
+
+    with vault.opened(password_file, ask_password) as keys:
+        yield Session.open(file, keys, verbosity)
