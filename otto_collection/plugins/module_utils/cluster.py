@@ -463,6 +463,7 @@ def parse(source: Source) -> Cluster:
 
 
 _Placement = tuple[str, ...]
+_MISSING = re.compile("has no ([a-z_]+)")
 
 
 class _Reader:
@@ -480,6 +481,8 @@ class _Reader:
         at = At((), self._problems, source.environ)
         top = _table(TOP, source.tree, at, _ELSEWHERE) or {}
         nodes = self._nodes(top.get("nodes", []))
+        if top.get("nodes") == []:
+            at.sub("nodes").problem("is empty", expected="at least one node with id and host")
         networks = top.get("networks", {})
         volumes = top.get("volumes", {})
         services = self._services(top.get("services", []), nodes)
@@ -524,7 +527,11 @@ class _Reader:
         for problem in source.problems:
             page.extend([_with(problem, path=self._named(problem.path))])
         secret = self._secrets()
+        meant = {(*p.path[:-1], p.nearest) for p in self._problems if p.nearest}
         for problem in self._problems:
+            missing = _MISSING.fullmatch(problem.message)
+            if missing and (*problem.path, missing.group(1)) in meant:
+                continue  # `imagee: nginx` is one mistake, not two
             above = [problem.path[:n] for n in range(len(problem.path) + 1)]
             if any(path in broken for path in above):
                 continue
@@ -563,33 +570,29 @@ class _Reader:
             at = self._at("nodes", name if good and name is not None else index)
             values = _table(NODE, entry, at)
             if values is not None:
-                node = self._node(values, at)
+                node = self._node(values, _valued(entry), at)
                 if node is not None:
                     found.append(node)
                     continue
             self._nodes_known = False
-        if not raw and self._source.tree.get("nodes") == []:
-            self._at("nodes").problem("is empty", expected="at least one node with id and host")
         return found
 
-    def _node(self, values: dict[str, Any], at: At) -> Node | None:
+    def _node(self, values: dict[str, Any], written: Mapping[str, Any], at: At) -> Node | None:
         if "id" not in values or "host" not in values:
             return None
-        user = values.get("user")
-        local = values["host"].lower() in LOCAL_HOSTS
-        url = values.get("docker_url", DOCKER_URL)
-        if not local and user is None and url.startswith("unix:"):
+        if "identity_file" in values:
+            values["identity_file"] = self._beside(values["identity_file"])
+        values.setdefault("become", values.get("user") not in (None, "root"))
+        node = Node(**values)
+        # A wrong user or docker_url is told already.
+        if _looks_remote(node) and not {"user", "docker_url"} & (written.keys() - values.keys()):
             at.problem(
                 "has no user, so it would be this machine, but its host is another one",
-                found=f"host: {values['host']}, no user, docker_url {url}",
+                found=f"host: {node.host}, docker_url: {node.docker_url}",
                 expected="user: NAME for SSH, or host: localhost",
                 hint="docker_url: tcp://host:port reaches an engine without SSH",
             )
-        for key in ("identity_file",):
-            if key in values:
-                values[key] = self._beside(values[key])
-        values.setdefault("become", user not in (None, "root"))
-        return Node(**values)
+        return node
 
     def _at(self, *path: str | int) -> At:
         return At(path, self._problems, self._source.environ)
@@ -597,6 +600,8 @@ class _Reader:
     def _same_engine(self, nodes: Sequence[Node]) -> None:
         seen: dict[tuple[str, ...], str] = {}
         for node in nodes:
+            if _looks_remote(node):
+                continue  # told already
             if not node.is_local:
                 key: tuple[str, ...] = (node.host.lower(), str(node.port), node.docker_url)
             elif node.docker_url.startswith("unix:"):
@@ -885,6 +890,19 @@ class _Reader:
 
 def _overlap(first: str, second: str) -> bool:
     return first == second or any(one in ("", "0.0.0.0", "::") for one in (first, second))
+
+
+def _looks_remote(node: Node) -> bool:
+    """Another host, but neither SSH nor an engine on TCP to reach it by."""
+    return (
+        node.host.lower() not in LOCAL_HOSTS
+        and node.user is None
+        and node.docker_url.startswith("unix:")
+    )
+
+
+def _valued(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if value is not None}
 
 
 def _with(problem: Problem, **changes: Any) -> Problem:
