@@ -129,7 +129,7 @@ def test_a_writer_killed_at_any_call_leaves_old_or_new(
         monkeypatch.setattr(os, name, counted)
     store.settle(OLD)
     seen = set()
-    for last in range(1, 40):
+    for last in range(1, 40):  # noqa: B007
         calls = 0
         try:
             store.settle(NEW)

@@ -46,6 +46,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.operations import (
     Stop,
     Update,
 )
+from ansible_collections.otto.cluster.plugins.module_utils.plan_service import SUFFIXES
 from ansible_collections.otto.cluster.plugins.module_utils.sdk import docker_module
 
 Progress = Callable[[str], None]
@@ -56,8 +57,16 @@ POLL = 0.2
 PULL_SILENCE = 300.0
 """Seconds without a word from the engine after which a pull is given up."""
 
-SUFFIXES = (".otto-new", ".otto-old", ".otto-failed")
-"""Names that a replace gives; a container that carries one is looked at with its service."""
+_KERNEL_NEEDS = {
+    "mem_limit": "MemoryLimit",
+    "mem_reservation": "MemoryLimit",
+    "memswap_limit": "SwapLimit",
+    "cpus": "CpuCfsQuota",
+    "cpu_shares": "CPUShares",
+    "cpuset": "CPUSet",
+    "pids_limit": "PidsLimit",
+}
+"""Option -> what GET /info says is false where the kernel cannot do it and the engine drops it."""
 
 _EVENTS = {
     "type": ["container", "network", "volume", "daemon"],
@@ -225,6 +234,9 @@ class DockerEngine:
             api_version=self._client.api_version,
             architecture=version.get("Arch", ""),
             cgroup_version=str(self._info.get("CgroupVersion", "1")),
+            without=tuple(
+                option for option, key in _KERNEL_NEEDS.items() if self._info.get(key) is False
+            ),
         )
 
     def _containers(self, target: Target) -> Iterator[ObservedContainer]:

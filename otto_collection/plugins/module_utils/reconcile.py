@@ -6,13 +6,13 @@
 What one service fails at is undone for that service alone; all others go on.
 
 Which target a node keeps when an update fails
-    `apply` writes the new target before the first operation: an interrupted run is finished by the
-    agent, control machine or none. What is *kept* afterwards is what was reached (`reached`):
-    a service whose update failed, and whose earlier container was put back, stays at its earlier
-    spec. Otherwise the agent would see drift and repeat the failing update (and its short outage)
-    at each sweep, for ever. The failed update is repeated by the next apply, when somebody has
-    looked: the node's revision then differs from the one of the file. A service that had nothing
-    before keeps the new spec; there is nothing to lose, so the agent goes on trying to bring it up.
+    `apply` writes the new target before the first operation, so that an interrupted run is finished
+    by the agent, control machine or none; and it stays the target when a service fails at it: that
+    is still what the file says, and every report goes on naming the failure. The agent does not
+    repeat a failed update (with its short outage) at each sweep: the container that failed is kept
+    as `<name>.otto-failed`, its label says which spec it had, and the agent plans with
+    `retry_failed=False`. The next apply tries again, when somebody has looked. The good copy of the
+    target is only written when all of it was reached: until then it is what `previous` has to be.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from typing import Any, Protocol
 
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.model import (
-    LABEL_SERVICE,
     Observed,
     ObservedContainer,
     Target,
@@ -35,17 +34,14 @@ from ansible_collections.otto.cluster.plugins.module_utils.model import (
 from ansible_collections.otto.cluster.plugins.module_utils.operations import (
     Operation,
     PullImage,
-    Remove,
-    RemoveNetwork,
-    RemoveVolume,
     Rename,
-    Stop,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.plan import (
     Plan,
     ServicePlan,
     Trouble,
     plan,
+    plan_absent,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.state import BrokenTarget, TargetStore
 
@@ -103,35 +99,39 @@ def reconcile(
     progress: Progress | None = None,
     services: Collection[str] | None = None,
     workers: int = 4,
+    refresh: bool = True,
+    retry_failed: bool = True,
     starting: Callable[[], None] | None = None,
 ) -> Report:
     """Make a node its target. Call it under the node's lock (see `TargetStore.lock`).
 
     previous: the target before this one; it tells a change of the file from drift.
     check: plan only. services: only these; the others are left alone. workers: services at once.
+    refresh, retry_failed: see `plan.plan`; the agent's sweeps say False to both.
     starting: called once, when there is a plan and before anything is touched.
     Raises OttoError when the engine cannot be observed; what a service fails at is in the report.
     """
-    begun = time.monotonic()
-    run = _Run(engine, target, progress or _quiet, workers)
-    observed = engine.observe(target)
-    todo = plan(target, observed, previous=previous, services=services)
-    if check:
-        return run.report(observed, todo, changed=not todo.empty, begun=begun)
-    if starting is not None:
-        starting()
-    pulls = _pulls(todo)
-    if pulls:
-        run.pull(pulls, todo)
-        # What was pulled is part of what a container must equal, so it is planned from anew.
-        observed = engine.observe(target)
-        todo = plan(
-            target, observed, previous=previous, services=services, blocked=dict(run.blocked)
+
+    def planner(observed: Observed, again: bool, blocked: Mapping[str, str]) -> Plan:
+        return plan(
+            target,
+            observed,
+            previous=previous,
+            services=services,
+            refresh=refresh and not again,
+            retry_failed=retry_failed,
+            blocked=blocked,
         )
-    run.carry_out(todo)
-    if run.touched:
-        observed = engine.observe(target)
-    return run.report(observed, todo, changed=run.changed, begun=begun)
+
+    return drive(
+        engine,
+        target,
+        planner,
+        check=check,
+        progress=progress,
+        workers=workers,
+        starting=starting,
+    )
 
 
 def apply(
@@ -145,65 +145,24 @@ def apply(
     lock_timeout: float = 120,
     holder: str = "apply",
 ) -> Report:
-    """Give a node a new target: lock, write it, reconcile, keep what was reached.
+    """Give a node a new target: lock, write it, reconcile, and keep it as good if it was reached.
 
     Check mode takes no lock and writes nothing. Raises OttoError (engine, lock or disk).
     """
     if check:
         return reconcile(engine, target, previous=_previous(store), check=True)
     with store.lock(lock_timeout, holder, _waiting(progress)):
-        previous = _previous(store)
         report = reconcile(
             engine,
             target,
-            previous=previous,
+            previous=_previous(store),
             progress=progress,
             workers=workers,
             starting=lambda: store.write(target),
         )
-        store.settle(reached(target, previous, report))
+        if not report.errors:
+            store.settle(target)
         return report
-
-
-def reached(target: Target, previous: Target | None, report: Report) -> Target:
-    """The target that a node keeps after a reconcile; see the head of this file.
-
-    The agent calls it too, when it finishes what an interrupted apply began.
-    """
-    if previous is None:
-        return target
-    held = {
-        name
-        for name, service in report.services.items()
-        if service["error"] is not None
-        and service["verdict"] in ("recreate", "update")
-        and name in target.services
-        and name in previous.services
-        and previous.services[name] != target.services[name]
-    }
-    if not held:
-        return target
-    services = {
-        name: previous.services[name] if name in held else spec
-        for name, spec in target.services.items()
-    }
-    # What the earlier spec names must stay declared, or it would be taken for an orphan.
-    networks = dict(target.networks)
-    volumes = dict(target.volumes)
-    for name in held:
-        spec = previous.services[name]
-        for key in spec.get("networks") or ("default",):
-            if key in previous.networks:
-                networks.setdefault(key, previous.networks[key])
-        for mount in spec.get("volumes") or ():
-            if mount.get("source") in previous.volumes:
-                volumes.setdefault(mount["source"], previous.volumes[mount["source"]])
-    sensitive = dict(target.sensitive)
-    for name in held & set(previous.sensitive):
-        sensitive[name] = previous.sensitive[name]
-    return replace(
-        target, services=services, networks=networks, volumes=volumes, sensitive=sensitive
-    )
 
 
 def remove(
@@ -221,35 +180,50 @@ def remove(
     Call it under the lock and with the target forgotten (`TargetStore.clear`), so that no agent
     brings it back. Volumes are data: they stay unless `volumes` is true.
     """
-    begun = time.monotonic()
-    nothing = Target(cluster=cluster, node=node)
-    run = _Run(engine, nothing, progress or _quiet, workers)
-    observed = engine.observe(nothing)
-    services = []
-    for container in observed.containers:
-        grace = container.inspect.get("Config", {}).get("StopTimeout")
-        stop = Stop(container.name, container.id, grace=10 if grace is None else grace)
-        operations: tuple[Operation, ...] = (
-            Remove(container.name, container.id, force=True, volumes=True),
-        )
-        if container.state in ("running", "restarting", "paused"):
-            operations = (stop, *operations)
-        services.append(ServicePlan(container.name, "remove", operations=operations))
-    after: list[Operation] = [
-        RemoveNetwork(name) for name in sorted(observed.networks) if name not in _BUILT_IN
-    ]
-    if volumes:
-        after += [RemoveVolume(name) for name in sorted(observed.volumes)]
-    todo = Plan(services=tuple(services), after=tuple(after))
+    return drive(
+        engine,
+        Target(cluster=cluster, node=node),
+        lambda observed, _again, _blocked: plan_absent(cluster, observed, volumes),
+        check=check,
+        progress=progress,
+        workers=workers,
+    )
+
+
+Planner = Callable[[Observed, bool, Mapping[str, str]], Plan]
+"""(what is there, whether images were pulled already, service -> why it is blocked) -> Plan"""
+
+
+def drive(
+    engine: Engine,
+    target: Target,
+    planner: Planner,
+    *,
+    check: bool = False,
+    progress: Progress | None = None,
+    workers: int = 4,
+    starting: Callable[[], None] | None = None,
+) -> Report:
+    """Observe what concerns the target, plan, carry out, report; `reconcile` with any planner."""
+    run = _Run(engine, target, progress or _quiet, workers)
+    observed = engine.observe(target)
+    todo = planner(observed, False, {})
     if check:
-        return run.report(observed, todo, changed=not todo.empty, begun=begun)
+        run.note_troubles(todo)
+        return run.report(observed, todo, changed=not todo.empty)
+    if starting is not None:
+        starting()
+    pulls = _pulls(todo)
+    if pulls:
+        run.pull(pulls, todo)
+        # What was pulled is part of what a container must equal, so it is planned from anew.
+        observed = engine.observe(target)
+        todo = _with_pulls(planner(observed, True, run.blocked), todo)
+    run.note_troubles(todo)
     run.carry_out(todo)
     if run.touched:
-        observed = engine.observe(nothing)
-    return run.report(observed, todo, changed=run.changed, begun=begun)
-
-
-_BUILT_IN = ("bridge", "host", "none")
+        observed = engine.observe(target)
+    return run.report(observed, todo, changed=run.changed)
 
 
 class _Run:
@@ -260,6 +234,7 @@ class _Run:
         self.target = target
         self.progress = progress
         self.workers = max(1, workers)
+        self.begun = time.monotonic()
         self.touched = False
         self.changed = False
         self.blocked: dict[str, str] = {}
@@ -284,9 +259,15 @@ class _Run:
                     self._note(replace(trouble, service=service.service))
                     self.blocked[service.service] = trouble.cause
 
-    def carry_out(self, todo: Plan) -> None:
+    def note_troubles(self, todo: Plan) -> None:
+        """What the plan itself says cannot be done. A failed pull is told already, in full."""
         for trouble in todo.troubles:
             self._note(trouble)
+        for service in todo.services:
+            if service.error is not None and service.service not in self.blocked:
+                self._note(replace(service.error, service=service.service))
+
+    def carry_out(self, todo: Plan) -> None:
         for operation in todo.before:
             self._on_node(operation)
         self._carry_out_services(todo.services)
@@ -295,32 +276,25 @@ class _Run:
 
     def _carry_out_services(self, services: Iterable[ServicePlan]) -> None:
         """Side by side, but each one after those that it depends on, however these ended."""
-        waiting = {service.service: service for service in services}
+        waiting: dict[str, ServicePlan] = {}
+        for service in services:
+            # The plan lists dependencies first; what comes later closes a circle and is not waited
+            # for.
+            earlier = tuple(name for name in service.after if name in waiting)
+            waiting[service.service] = replace(service, after=earlier)
         running: dict[Future[None], str] = {}
         with ThreadPoolExecutor(self.workers) as pool:
             while waiting or running:
                 unfinished = set(waiting) | set(running.values())
-                ready = [
-                    name
-                    for name, service in waiting.items()
-                    if not unfinished.intersection(service.after)
-                ]
-                if not ready and not running:
-                    raise OttoError(
-                        "These services wait for each other: %s" % ", ".join(sorted(waiting)),
-                        cause="their depends_on goes round in a circle",
-                        next="otto-run validate",
-                    )
-                for name in ready:
-                    running[pool.submit(self._carry_out_service, waiting.pop(name))] = name
+                for name, service in list(waiting.items()):
+                    if not unfinished.intersection(service.after):
+                        running[pool.submit(self._carry_out_service, waiting.pop(name))] = name
                 done, _rest = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     del running[future]
                     future.result()
 
     def _carry_out_service(self, service: ServicePlan) -> None:
-        if service.error is not None and service.service not in self.blocked:
-            self._note(replace(service.error, service=service.service))
         for index, operation in enumerate(service.operations):
             self.progress("%s: %s" % (service.service, operation.line()))
             trouble = self._execute(operation)
@@ -383,16 +357,9 @@ class _Run:
 
     # ---- the report
 
-    def report(self, observed: Observed, todo: Plan, *, changed: bool, begun: float) -> Report:
+    def report(self, observed: Observed, todo: Plan, *, changed: bool) -> Report:
         hide = _secrets(self.target)
         by_service = {service.service: service for service in todo.services}
-        if not self.touched:  # check mode: what stands in the plan's way is told as well
-            for trouble in todo.troubles:
-                if trouble not in self.errors.get(trouble.service, ()):
-                    self._note(trouble)
-            for service in todo.services:
-                if service.error is not None and service.service not in self.errors:
-                    self._note(replace(service.error, service=service.service))
         errors: list[Mapping[str, str]] = []
         first: dict[str, Mapping[str, str]] = {}
         for name in sorted(self.errors):
@@ -421,7 +388,7 @@ class _Run:
             plan=todo.to_json(),
             services=services,
             errors=tuple(errors),
-            seconds=round(time.monotonic() - begun, 3),
+            seconds=round(time.monotonic() - self.begun, 3),
         )
 
 
@@ -460,13 +427,27 @@ def _pulls(todo: Plan) -> list[PullImage]:
     return [pulls[reference] for reference in sorted(pulls)]
 
 
+def _with_pulls(todo: Plan, earlier: Plan) -> Plan:
+    """The plan with the pulls that it took to make it, so that it tells all that was done."""
+    pulls = {service.service: service.pulls for service in earlier.services}
+    services = tuple(
+        replace(service, pulls=pulls.get(service.service, ())) for service in todo.services
+    )
+    return replace(todo, services=services)
+
+
 def _container_of(target: Target, service: str, observed: Observed) -> ObservedContainer | None:
     spec = target.services.get(service, {})
     wanted = str(spec.get("container_name") or service)
-    for container in observed.containers:
-        if container.name == wanted and container.labels.get(LABEL_SERVICE, service) == service:
+    mine = [
+        container
+        for container in observed.containers
+        if container.service == service and (container.cluster or "") == target.cluster
+    ]
+    for container in mine:
+        if container.name == wanted:
             return container
-    return None
+    return mine[0] if mine and service not in target.services else None
 
 
 def _secrets(target: Target) -> tuple[str, ...]:

@@ -278,9 +278,8 @@ def ask_systemd() -> dict:
     ]
     answer = subprocess.run(
         command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
+        capture_output=True,
+        text=True,
         timeout=10,
         check=False,
     )

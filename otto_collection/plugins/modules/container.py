@@ -1,0 +1,385 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The Otto authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: container
+short_description: Run one container, ad hoc
+version_added: 0.1.0
+description:
+  - Brings one container to the state that the arguments describe. Their names and values are those
+    of a service in C(otto.yaml), which are those of the compose specification.
+  - An argument that is left out is the image's or the engine's own value again, so running the
+    module with the same arguments changes nothing, and leaving one out takes its value away.
+  - A container that must be replaced is replaced by way of a new one; the earlier one comes back
+    when the new one does not start or does not become healthy.
+  - A container made this way belongs to no cluster. C(otto-run apply) leaves it alone and the agent
+    does not mend it; a container of a cluster is refused here.
+  - Networks that are named must exist; volumes are made by the engine.
+author:
+  - The Otto authors (@otto-cluster)
+requirements:
+  - Docker Engine 20.10 or later
+  - The Docker SDK for Python, 7.1 or later, which the agent brings with it in C(/opt/otto/current)
+options:
+  name:
+    description: Name of the container.
+    type: str
+    required: true
+  state:
+    description:
+      - V(started) makes it run as described. Without O(image) it is the one that is there.
+      - V(restarted) is V(started), and ends it once where that did not start it anew.
+      - V(stopped) ends it and keeps it.
+      - V(absent) ends and removes it. Its named volumes stay.
+    type: str
+    choices: [started, stopped, absent, restarted]
+    default: started
+  docker_url:
+    description: Address of the Docker engine, C(unix:///path) or C(tcp://host:port).
+    type: str
+    default: unix:///var/run/docker.sock
+  timeout:
+    description: Seconds that one answer of the Docker engine may take.
+    type: int
+    default: 60
+# options of a service: written by docs/generate.py
+  image:
+    description: 'Image to run, such as C(nginx:alpine).'
+    type: str
+  command:
+    description: 'Command, instead of the image''s own.'
+    type: raw
+  entrypoint:
+    description: 'Entrypoint, instead of the image''s own (clears its command too).'
+    type: raw
+  environment:
+    description: 'Environment variables.'
+    type: raw
+    aliases: [env]
+  ports:
+    description: 'Ports of the container that the node publishes, such as C(8080:80).'
+    type: raw
+  restart:
+    description: 'When the engine starts it again by itself.'
+    type: raw
+  labels:
+    description: 'Labels of the container.'
+    type: raw
+  volumes:
+    description: 'Directories of the node, named volumes and tmpfs that it mounts.'
+    type: raw
+  tmpfs:
+    description: 'Paths that hold a file system in memory.'
+    type: raw
+  networks:
+    description: 'Networks that it joins, by list or with aliases and addresses.'
+    type: raw
+  network_mode:
+    description: 'The node''s own network (C(host)), the engine''s (C(bridge)) or none.'
+    type: str
+  user:
+    description: 'User, or user:group, that it runs as.'
+    type: str
+  working_dir:
+    description: 'Directory that its command starts in.'
+    type: str
+  hostname:
+    description: 'Host name inside the container.'
+    type: str
+  domainname:
+    description: 'Domain name inside the container.'
+    type: str
+  healthcheck:
+    description: 'How the engine sees whether it serves.'
+    type: dict
+  mem_limit:
+    description: 'Most memory that it may use.'
+    type: raw
+  mem_reservation:
+    description: 'Memory that is kept for it when memory is short.'
+    type: raw
+  memswap_limit:
+    description: 'Most memory and swap together; -1 for no limit of swap.'
+    type: raw
+  cpus:
+    description: 'Most CPUs that it may use.'
+    type: raw
+  cpu_shares:
+    description: 'Its weight when CPUs are short (1024 is usual).'
+    type: int
+  cpuset:
+    description: 'CPUs that it may use, such as C(0-2,4).'
+    type: str
+  pids_limit:
+    description: 'Most processes that it may have; -1 for no limit.'
+    type: int
+  cap_add:
+    description: 'Capabilities that it gets.'
+    type: raw
+  cap_drop:
+    description: 'Capabilities that it loses.'
+    type: raw
+  security_opt:
+    description: 'Security options, such as C(no-new-privileges).'
+    type: raw
+  privileged:
+    description: 'Whether it has every right on the node.'
+    type: bool
+  read_only:
+    description: 'Whether its own file system is read-only.'
+    type: bool
+  init:
+    description: 'Whether a small init process reaps what its command leaves.'
+    type: bool
+  tty:
+    description: 'Whether it has a terminal.'
+    type: bool
+  stdin_open:
+    description: 'Whether its standard input stays open.'
+    type: bool
+  stop_signal:
+    description: 'Signal that asks it to end.'
+    type: str
+  stop_grace_period:
+    description: 'Time that it has to end before it is killed.'
+    type: str
+  dns:
+    description: 'DNS servers.'
+    type: raw
+  dns_search:
+    description: 'DNS search domains.'
+    type: raw
+  extra_hosts:
+    description: 'Further names in its hosts file.'
+    type: raw
+  group_add:
+    description: 'Further groups of its user.'
+    type: raw
+  devices:
+    description: 'Devices of the node that it may use.'
+    type: raw
+  shm_size:
+    description: 'Size of /dev/shm.'
+    type: raw
+  sysctls:
+    description: 'Kernel settings of its namespaces.'
+    type: raw
+  ulimits:
+    description: 'Limits of its processes.'
+    type: dict
+  ipc:
+    description: 'IPC namespace.'
+    type: str
+  pid:
+    description: 'C(host) for the node''s processes.'
+    type: str
+  userns_mode:
+    description: 'C(host) for the node''s user namespace.'
+    type: str
+  cgroup:
+    description: 'Cgroup namespace.'
+    type: str
+  logging:
+    description: 'Log driver and its options.'
+    type: dict
+  pull_policy:
+    description: 'When the image is fetched.'
+    type: str
+# end of the options of a service
+attributes:
+  check_mode:
+    description: Can run in check mode and return the plan without changing anything.
+    support: full
+  diff_mode:
+    description: Returns what changes, or in check mode what would change, in diff mode.
+    support: full
+seealso:
+  - module: otto.cluster.target
+"""
+
+EXAMPLES = r"""
+- name: Run a web server
+  otto.cluster.container:
+    name: web
+    image: nginx:alpine
+    ports: ["8080:80"]
+    environment:
+      NGINX_HOST: localhost
+
+# The same from the command line:
+#   ansible rpi-01 -m otto.container -a "name=web image=nginx:alpine ports=8080:80"
+
+- name: Restart it
+  otto.cluster.container:
+    name: web
+    state: restarted
+
+- name: Remove it
+  otto.cluster.container:
+    name: web
+    state: absent
+"""
+
+RETURN = r"""
+container:
+  description: The container afterwards, or in check mode as it is.
+  type: dict
+  returned: success or failure
+  contains:
+    state:
+      description: State that the engine gives, or C(absent).
+      type: str
+      sample: running
+    health:
+      description: Health where there is a health check.
+      type: str
+    container_id:
+      description: Id, empty where there is none.
+      type: str
+    image:
+      description: Image that it was made from.
+      type: str
+    verdict:
+      description: What it needed.
+      type: str
+      sample: create
+    changes:
+      description: Each change as a line.
+      type: list
+      elements: str
+    error:
+      description: What went wrong, with C(message), C(cause) and C(next).
+      type: dict
+plan:
+  description: What was to be done.
+  type: dict
+  returned: success or failure
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.otto.cluster.plugins.module_utils.edge import diff_of, fail, page
+from ansible_collections.otto.cluster.plugins.module_utils.engine import DockerEngine
+from ansible_collections.otto.cluster.plugins.module_utils.errors import (
+    ClusterFileError,
+    OttoError,
+    Problems,
+)
+from ansible_collections.otto.cluster.plugins.module_utils.model import Observed, Spec, Target
+from ansible_collections.otto.cluster.plugins.module_utils.options import (
+    argument_spec,
+    parse_service,
+)
+from ansible_collections.otto.cluster.plugins.module_utils.plan import Plan, plan_container
+from ansible_collections.otto.cluster.plugins.module_utils.reconcile import Report, drive
+
+# An ad-hoc command has only text: where it says several things, this is where it is cut.
+CUTS = {
+    "environment": r",\s*(?=[A-Za-z_][A-Za-z0-9_.]*=)",
+    "labels": r",\s*(?=[A-Za-z0-9][A-Za-z0-9_./-]*=)",
+    "sysctls": r",\s*(?=[a-z0-9_.]+=)",
+    "extra_hosts": r",\s*(?=[^,]+[:=])",
+    # `/a:/b:ro,z` is one mount: the next one begins with a path or has a colon.
+    "volumes": r",\s*(?=/|[^,]*:)",
+    **dict.fromkeys(
+        ("cap_add", "cap_drop", "devices", "dns", "dns_search", "group_add", "networks", "ports"),
+        r",\s*",
+    ),
+}
+
+
+def arguments() -> dict:
+    """The argument spec: what every container has, and the options of a service."""
+    spec = {
+        "name": {"type": "str", "required": True},
+        "state": {
+            "type": "str",
+            "choices": ["started", "stopped", "absent", "restarted"],
+            "default": "started",
+        },
+        "docker_url": {"type": "str", "default": "unix:///var/run/docker.sock"},
+        "timeout": {"type": "int", "default": 60},
+        **argument_spec(),
+    }
+    spec["environment"]["aliases"] = ["env"]
+    return spec
+
+
+def spec_of(params: dict) -> Spec:
+    """The arguments as a spec. Raises ClusterFileError with all that is wrong with them."""
+    raw = {name: params[name] for name in argument_spec() if params[name] is not None}
+    for name, cut in CUTS.items():
+        if isinstance(raw.get(name), str):
+            raw[name] = [part for part in re.split(cut, raw[name].strip()) if part]
+    problems = Problems()
+    spec = parse_service(raw, (), problems)
+    if problems:
+        raise ClusterFileError(problems)
+    return spec
+
+
+def recorded(engine: DockerEngine, name: str) -> Spec:
+    """What a container that is there was made from. Raises OttoError when there is none."""
+    found = engine.inspect(name)
+    if found is None:
+        raise OttoError(
+            "There is no container %s" % name,
+            cause="and no image is given to make one from",
+            next="add image=..., such as image=nginx:alpine",
+        )
+    return found.applied or {"image": found.image}
+
+
+def work(engine: DockerEngine, params: dict, check: bool) -> Report:
+    name, state = params["name"], params["state"]
+    if state == "absent":
+        spec: Spec = {}
+    elif any(params[option] is not None for option in argument_spec()):
+        spec = spec_of(params)
+    elif state == "stopped" and engine.inspect(name) is None:
+        state, spec = "absent", {}
+    else:
+        spec = recorded(engine, name)
+
+    def planner(observed: Observed, _again: bool, blocked: Mapping[str, str]) -> Plan:
+        made = plan_container(name, spec, observed, state=state)
+        if name in blocked:
+            return Plan(services=tuple(replace(one, operations=()) for one in made.services))
+        return made
+
+    target = Target(cluster="", node=os.uname().nodename, services={name: spec})
+    return drive(engine, target, planner, check=check)
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=arguments(), supports_check_mode=True)
+    try:
+        with DockerEngine(module.params["docker_url"], module.params["timeout"]) as engine:
+            report = work(engine, module.params, module.check_mode)
+    except ClusterFileError as error:
+        module.fail_json(msg=str(error))
+    except OttoError as error:
+        fail(module, error)
+    result = {
+        "changed": report.changed,
+        "container": report.services[module.params["name"]],
+        "plan": report.plan,
+    }
+    if module._diff:
+        result["diff"] = diff_of(report.plan)
+    if report.errors:
+        module.fail_json(msg=page(os.uname().nodename, report.errors), **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
