@@ -81,7 +81,7 @@ def networks_of(target: Target) -> dict[str, Mapping[str, Any]]:
     """key -> network, with `default` where some service joins it without anyone having named it."""
     result = dict(target.networks)
     for spec in target.services.values():
-        if "networks" not in spec and "network_mode" not in spec:
+        if "network_mode" not in spec and "default" in spec.get("networks", ("default",)):
             result.setdefault("default", {"name": f"{target.cluster}_default", "external": False})
     return result
 

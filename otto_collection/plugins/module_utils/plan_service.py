@@ -452,8 +452,9 @@ class _Planner:
         """The new one stands in its place already; it is seen to serve, then the old one goes."""
         name = self.wanted.name
         steps: list[Operation] = []
-        if self.wanted.running and not _serves(main):
-            steps += self._start(name, main.id)
+        if self.wanted.running:
+            # Also one that runs: it may have been started and not yet have proved itself.
+            steps += self._start(name, main.id)[0 if main.state != "running" else 1 :]
         steps.append(Remove(old.name, old.id, force=True))
         steps += [Remove(c.name, c.id, force=True, volumes=True) for c in (new, failed) if c]
         back: tuple[Operation, ...] = (
@@ -464,7 +465,7 @@ class _Planner:
         return ServicePlan(self.wanted.service, "recreate", (), tuple(steps), (), back)
 
     def _in_place(self, changes: Mapping[str, list[Change]], current: ObservedContainer) -> bool:
-        if "network_mode" in changes or (not current.state == "running" and "networks" in changes):
+        if "network_mode" in changes or (current.state != "running" and "networks" in changes):
             return False
         for name in changes:
             if name == "networks":
