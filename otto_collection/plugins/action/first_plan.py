@@ -49,12 +49,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         steps = [] if installed["docker"]["answers"] else [_docker(installed["docker"])]
         steps += [] if installed["agent"]["version"] else ["install the agent"]
         steps.append(f"create {count} service{'' if count == 1 else 's'}")
+        diff = diff_of(plan)
+        diff["after"] = "".join(f"{step}\n" for step in steps[:-1]) + diff["after"]
         return result | {
             "changed": True,
             "msg": "would " + ", ".join(steps),
             "plan": plan,
             "report": report,
-            "diff": diff_of(plan),
+            "diff": diff,
         }
 
 

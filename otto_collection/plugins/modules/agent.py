@@ -275,14 +275,15 @@ def masked(text):
             document["mqtt"]["password"] = "(hidden)"
     except (ValueError, TypeError, KeyError):
         return "(not readable)\n"
-    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    # Another indent than the file's: Ansible masks whatever equals the file's text.
+    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def shown(version, config, unit, active):
-    """One side of a diff."""
-    return "bundle {}, service {}\n# {}\n{}# {}\n{}".format(
-        version or "none", active, CONFIG, masked(config), UNIT, unit or "",
-    )  # fmt: skip
+    """One side of a diff. A file that comes or goes as a whole is not shown line by line."""
+    parts = [f"bundle {version or 'none'}, service {active}\n"]
+    parts += [f"# {path}\n{text}" for path, text in ((CONFIG, config), (UNIT, unit)) if text]
+    return "".join(parts)
 
 
 class Agent:
@@ -329,11 +330,17 @@ class Agent:
             "version": wanted,
         }
         if self.module._diff:
+            known = self.unit is not None
             result["diff"] = {
-                "before_header": "agent", "after_header": "agent",
-                "before": shown(self.version, self.config, self.unit, self.active),
-                "after": shown(wanted, self.params["config"], self.params["unit"], "active"),
-            }  # fmt: skip
+                "before_header": "agent",
+                "after_header": "agent",
+                "before": shown(
+                    self.version, masked(self.config), known and self.unit, self.active
+                ),
+                "after": shown(
+                    wanted, masked(self.params["config"]), known and self.params["unit"], "active"
+                ),
+            }
         if not changes or self.module.check_mode:
             return result
         if not (OPT / wanted).is_dir() and not self.params["bundle"]:
@@ -458,7 +465,7 @@ class Agent:
             changes.append(f"user {USER}: removed")
             if real:
                 run("userdel", USER)
-        diff = {"before": shown(self.version, self.config, self.unit, self.active), "after": ""}
+        diff = {"before": shown(self.version, masked(self.config), "", self.active), "after": ""}
         return {
             "changed": bool(changes), "changes": changes, "former": self.version, "version": "",
             **({"diff": diff} if self.module._diff else {}),
