@@ -262,7 +262,8 @@ def doctor(here: Session, limit: Sequence[str], *, as_json: bool) -> Code:
         if as_json:
             continue
         rows = [[check.name, signs[check.state], check.text] for check in each.checks]
-        print(render.table([each.node, "", ""], rows))
+        print(render.coloured(each.node, "bold"))
+        print(render.table(None, rows))
         for check in each.checks:
             if check.next:
                 print(f"    {check.name}: {check.next}")

@@ -43,14 +43,16 @@ def width(text: str) -> int:
     )
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> str:
     """Aligned columns, nothing cut: a table that a script can read too.
 
     A cell may be "text\\tcolour"; the colour does not count for the width.
     """
     cells = [[cell.split("\t") for cell in row] for row in rows]
-    columns = range(len(header))
-    widths = [max([width(header[i])] + [width(row[i][0]) for row in cells]) for i in columns]
+    if header is not None:
+        cells.insert(0, [[name.upper(), "bold"] for name in header])
+    columns = range(len(cells[0]) if cells else 0)
+    widths = [max(width(row[i][0]) for row in cells) for i in columns]
 
     def line(row: Sequence[Sequence[str]]) -> str:
         parts = []
@@ -60,7 +62,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
             parts.append(coloured(text, row[i][1] if len(row[i]) > 1 else "") + padding)
         return "  ".join(parts).rstrip()
 
-    return "\n".join([line([(name.upper(), "bold") for name in header]), *map(line, cells)])
+    return "\n".join(map(line, cells))
 
 
 def age(seconds: float | None) -> str:

@@ -80,7 +80,14 @@ class TaskFailed:
 
     @property
     def message(self) -> str:
-        return str(self.result.get("msg") or self.result.get("stderr") or "no message").strip()
+        """The best that Ansible has: a module that crashed has its last words in `exception`."""
+        text = str(self.result.get("msg") or self.result.get("stderr") or "no message").strip()
+        exception = self.result.get("exception")
+        if isinstance(exception, str) and exception.strip():
+            words = exception.strip().splitlines()[-1].strip()
+            if words not in text:
+                text = f"{text} {words}"
+        return text
 
 
 @dataclass(frozen=True)
@@ -140,17 +147,17 @@ def _sweep(runs: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def ansible_playbook() -> str:
-    """The ansible-playbook that belongs to this Python, so that both see one collection."""
-    beside = Path(sys.executable).with_name("ansible-playbook")
-    found = str(beside) if beside.exists() else shutil.which("ansible-playbook")
-    if not found:
+def _programs() -> str:
+    """PATH with the ansible-playbook of this very Python first, so that both see one collection."""
+    beside = Path(sys.executable).parent
+    path = os.pathsep.join((str(beside), os.environ.get("PATH", os.defpath)))
+    if not shutil.which("ansible-playbook", path=path):
         raise OttoError(
             "ansible-playbook is not there",
-            cause=f"neither beside {sys.executable} nor in PATH",
+            cause=f"neither in {beside} nor in PATH",
             next=f"{sys.executable} -m pip install ansible-core",
         )
-    return found
+    return path
 
 
 def environment(request: Request, directory: Path) -> dict[str, str]:
@@ -185,9 +192,7 @@ def environment(request: Request, directory: Path) -> dict[str, str]:
         "ANSIBLE_NOCOLOR": "True",
         "ANSIBLE_DEPRECATION_WARNINGS": "True" if request.verbosity else "False",
         "OTTO_STATE": str(request.paths.root),
-        "PATH": os.pathsep.join(
-            (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
-        ),
+        "PATH": _programs(),
     }
 
 
@@ -212,8 +217,7 @@ class _Run:
     ) -> Outcome:
         began = time.monotonic()
         environ = environment(self._request, self._directory)
-        binary = ansible_playbook()
-        thread = threading.Thread(target=self._work, args=(binary, environ), daemon=True)
+        thread = threading.Thread(target=self._work, args=(environ,), daemon=True)
         thread.start()
         try:
             while thread.is_alive() or not self._events.empty():
@@ -228,7 +232,7 @@ class _Run:
             raise OttoError("ansible-runner failed", cause=str(self._crash)) from self._crash
         return self._outcome(time.monotonic() - began)
 
-    def _work(self, binary: str, environ: dict[str, str]) -> None:
+    def _work(self, environ: dict[str, str]) -> None:
         # Imported here: 0.2 s that the other commands need not pay.
         import ansible_runner
 
@@ -241,7 +245,6 @@ class _Run:
                 private_data_dir=str(self._directory),
                 playbook=request.playbook,
                 inventory=str(request.file),
-                binary=binary,
                 envvars=environ,
                 extravars=dict(request.variables) or None,
                 limit=",".join(request.limit) or None,
