@@ -619,19 +619,22 @@ class _Reader:
 
     def _jumps(self, nodes: Sequence[Node]) -> None:
         """A jump through oneself, or in a circle, never arrives."""
-        by_id = {node.id: node for node in nodes}
-        for node in nodes:
-            seen = [node.id]
-            at = node
-            while at.jump in by_id:
-                seen.append(at.jump)
-                at = by_id[at.jump]
-                if at.id == node.id:
-                    self._at("nodes", node.id, "jump").problem(
-                        "goes in a circle", found=" -> ".join(seen), expected="a way that ends"
-                    )
-                if at.id in seen[:-1]:
-                    break
+        through = {node.id: node.jump for node in nodes}
+        told: set[str] = set()
+        for start in through:
+            way: list[str] = []
+            at: str | None = start
+            while at in through and at not in way and at not in told:
+                way.append(at)
+                at = through[at]
+            if at in way:
+                circle = way[way.index(at) :]
+                self._at("nodes", circle[0], "jump").problem(
+                    "goes in a circle",
+                    found=" -> ".join([*circle, circle[0]]),
+                    expected="a way that ends",
+                )
+            told.update(way)
 
     # --- services
 
@@ -683,6 +686,7 @@ class _Reader:
                     at.sub("name").problem(
                         "is taken", found=name, expected=f"another name: line {line} has it"
                     )
+                    continue
                 elif self._is_name(entry["name"], at.sub("name")) and name is not None:
                     first[name] = index
                     self._names["services", index] = name

@@ -308,7 +308,9 @@ def _compose(text: str, problems: Problems) -> _Node | None:
         problems.add((), "not valid YAML: an escape that is no character", line=line)
         return None
     if root is None or (root.kind == "scalar" and root.plain and root.text in _NULL):
-        problems.add((), found="an empty file", expected="a mapping with cluster, nodes, services")
+        problems.add(
+            (), found="an empty file", expected="a mapping with cluster, nodes, services", line=1
+        )
         return None
     return root
 
