@@ -22,7 +22,6 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoErr
 from ansible_collections.otto.cluster.plugins.module_utils.model import Observed, Target
 from ansible_collections.otto.cluster.plugins.module_utils.reconcile import (
     Report,
-    reached,
     reconcile,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.state import Loaded, TargetStore
@@ -225,7 +224,6 @@ class Healer:
             )
 
     def _mend(self, target: Target, source: str, sweep: bool) -> None:
-        previous = self._store.good()
         if target.revision != self._revision:
             if self._revision is not None:
                 self._voice.event(
@@ -244,20 +242,20 @@ class Healer:
             report = reconcile(
                 self._engine,
                 target,
-                previous=previous,
+                previous=self._store.good(),
                 progress=lambda text: log.info("%s", text),
                 services=sorted(set(target.services) - held) if held else None,
+                # No pull at each sweep, and no second outage by an update that failed: both are
+                # for an apply, which somebody looks at.
+                refresh=False,
+                retry_failed=False,
             )
         except OttoError as error:
             self._silent(target, source, error, sweep)
             return
         self._answered()
-        if source == "current" and not held:
-            kept = reached(target, previous, report)
-            if kept.revision != target.revision:
-                log.warning("an update failed; its services stay at their earlier spec")
-            self._store.settle(kept)
-            self._revision = kept.revision
+        if source == "current" and not held and not report.errors:
+            self._store.settle(target)
             self._file = self._signature()
         self.view = self._engine.view
         self._tell(report, source, held, sweep)
@@ -276,8 +274,9 @@ class Healer:
                     entry["error"] = self._failed[name]
                     errors.append(dict(self._failed[name]))
             else:
+                known = self._failed.get(name)
                 backoff = self._count(name, entry, now)
-                self._say(name, entry, deaths.get(name), backoff)
+                self._say(name, entry, deaths.get(name), backoff, known)
             if name in held or entry["error"] is not None:
                 entry["retry_in"] = round(max(0.0, backoff.ready_at - now), 1)
                 self._retry_at = min(self._retry_at, backoff.ready_at)
@@ -319,9 +318,15 @@ class Healer:
         return backoff
 
     def _say(
-        self, name: str, entry: Mapping[str, Any], death: Death | None, backoff: Backoff
+        self,
+        name: str,
+        entry: Mapping[str, Any],
+        death: Death | None,
+        backoff: Backoff,
+        known: Mapping[str, Any] | None,
     ) -> None:
-        """The events of one service; nothing where nothing happened."""
+        """The events of one service; nothing where nothing happened. known: the failure that was
+        told last time; the same one again stands in the report, and is no event."""
         verdict, error = entry["verdict"], entry["error"]
         if death is not None:
             text = f"{name} ended with exit code {death.exit_code}"
@@ -332,12 +337,12 @@ class Healer:
                 more = "; Docker starts it again" if again else ""
                 self._voice.event(messages.DIED, text + more, name)
             # Else another container stands in its place: an apply has replaced it.
-        if error is not None:
+        if error is not None and error != known:
             text = "{}: {} ({})".format(name, error["message"], error["cause"])
             text += f"; next try in {backoff.delay:.0f} s"
             log.error("%s", text)
             self._voice.event(messages.FAILED, text, name)
-        elif verdict != "up_to_date":
+        elif error is None and verdict != "up_to_date":
             text = f"{name}: {_DONE.get(verdict, verdict)}"
             if entry["changes"]:
                 text += " ({})".format("; ".join(entry["changes"]))

@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent on the machine's real Docker: what leaves its target comes back."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Ear, Node, Process, eventually
+
+from otto_agent.agent import Agent
+from otto_agent.config import Config
+
+SLEEPER = {"image": "busybox:latest", "command": ["sleep", "100000"], "stop_signal": "SIGKILL"}
+
+
+@pytest.fixture
+def agent(config: Config) -> Iterator[Callable[..., Agent]]:
+    started: list[Agent] = []
+
+    def start(**changes: Any) -> Agent:
+        one = Agent(dataclasses.replace(config, **changes))
+        one.start()
+        started.append(one)
+        return one
+
+    yield start
+    for one in started:
+        one.stop()
+
+
+def settled(ear: Ear, *services: str) -> dict[str, Any]:
+    """A report in which these services run without an error."""
+    return ear.wait(
+        "report",
+        lambda report: all(
+            report["services"].get(name, {}).get("state") == "running"
+            and report["services"][name]["error"] is None
+            for name in services
+        ),
+    )
+
+
+def kill(node: Node) -> None:
+    node.get("web").kill()
+
+
+def crash(node: Node) -> None:
+    os.kill(node.get("web").attrs["State"]["Pid"], 9)
+
+
+def remove(node: Node) -> None:
+    node.get("web").remove(force=True)
+
+
+def stop(node: Node) -> None:
+    node.get("web").stop(timeout=0)
+
+
+def pause(node: Node) -> None:
+    node.get("web").pause()
+
+
+def rename(node: Node) -> None:
+    node.get("web").rename(node.name("elsewhere"))
+
+
+@pytest.mark.parametrize("harm", [kill, remove, stop, pause, rename, crash])
+def test_a_container_comes_back(
+    node: Node, ear: Ear, agent: Callable[..., Agent], harm: Callable[[Node], None]
+) -> None:
+    """Within ten seconds, and nobody else is touched."""
+    node.aim({"web": SLEEPER, "other": SLEEPER})
+    agent()
+    settled(ear, "web", "other")
+    other = node.get("other")
+    said = ear.of("event")[-1]["seq"]
+    harm(node)
+    eventually(lambda: node.runs("web"), 10)
+    # Docker's own restart policy mends a crash; it is told all the same.
+    kind = "died" if harm is crash else "healed"
+    ear.wait("event", lambda e: (e["kind"], e["service"]) == (kind, "web") and e["seq"] > said)
+    eventually(lambda: ear.of("report")[-1]["services"]["web"]["state"] == "running")
+    again = node.get("other")
+    assert again.attrs["State"]["StartedAt"] == other.attrs["State"]["StartedAt"]
+    seqs = [payload["seq"] for kind, payload, _ in ear.heard if kind != "status"]
+    assert seqs == sorted(set(seqs)), "numbers rise by the order of arrival, each once"
+    assert all(m.qos == 1 for _, _, m in ear.heard)
+
+
+def test_removed_again_and_again(node: Node, ear: Ear, agent: Callable[..., Agent]) -> None:
+    """Whoever removes a container is no crash: it comes back at once, every time."""
+    node.aim({"web": SLEEPER})
+    agent()
+    settled(ear, "web")
+    for _ in range(4):
+        old = node.get("web")
+        old.remove(force=True)
+        eventually(lambda old=old: node.runs("web", other_than=old.id), 6)
+
+
+def test_live_alteration_is_mended(node: Node, ear: Ear, agent: Callable[..., Agent]) -> None:
+    """`docker update` is drift: changed back in place, the container goes on running."""
+    node.aim({"web": {**SLEEPER, "mem_limit": 64 << 20}})
+    agent()
+    settled(ear, "web")
+    before = node.get("web")
+    before.update(mem_limit=128 << 20, memswap_limit=256 << 20)
+
+    def mended() -> bool:
+        container = node.get("web")
+        return container is not None and container.attrs["HostConfig"]["Memory"] == 64 << 20
+
+    eventually(mended, 10)
+    assert node.get("web").id == before.id
+    healed = ear.wait("event", lambda e: e["kind"] == "healed" and "mem_limit" in e["text"])
+    assert "drift" in healed["text"]
+
+
+def test_new_target_is_taken_up_and_orphans_go(
+    node: Node, ear: Ear, agent: Callable[..., Agent]
+) -> None:
+    """The file is replaced: no restart of the agent, an event, the node becomes it."""
+    node.aim({"web": SLEEPER, "old": SLEEPER})
+    agent()
+    settled(ear, "web", "old")
+    target = node.aim({"web": SLEEPER, "new": SLEEPER})
+    eventually(lambda: node.runs("new") and node.get("old") is None, 10)
+    ear.wait("event", lambda e: e["kind"] == "target" and target.revision in e["text"])
+    ear.wait("report", lambda r: r["revision"] == target.revision and r["target"] == "current")
+    assert node.store.good() == target, "what was reached is the last good target"
+
+
+def test_waits_while_an_apply_holds_the_lock(
+    node: Node, ear: Ear, agent: Callable[..., Agent]
+) -> None:
+    """Nothing is done, and nothing is called a death, until the lock is free."""
+    node.aim({"web": SLEEPER})
+    agent()
+    settled(ear, "web")
+    with node.store.lock(10, "apply by a test"):
+        node.get("web").remove(force=True)
+        threading.Event().wait(3)
+        assert node.get("web") is None
+    eventually(lambda: node.runs("web"), 5)
+    assert not [e for e in ear.of("event") if e["kind"] == "died"]
+
+
+def test_without_a_target_nothing_is_touched(
+    node: Node, ear: Ear, agent: Callable[..., Agent]
+) -> None:
+    """Neither before the first apply nor when the state directory is deleted."""
+    node.aim({"web": SLEEPER})
+    agent()
+    settled(ear, "web")
+    before = node.get("web")
+    shutil.rmtree(node.config.state_dir)
+    report = ear.wait("report", lambda r: r["target"] == "none")
+    assert report["revision"] is None
+    assert "No target" in report["errors"][0]["message"]
+    before.kill()
+    threading.Event().wait(2)
+    assert node.get("web").status == "exited"
+    node.aim({"web": SLEEPER})
+    assert eventually(lambda: node.runs("web"), 10).id == before.id
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x00" * 99, b'{"sha256": "0", "target": {}}'])
+def test_broken_target(node: Node, ear: Ear, agent: Callable[..., Agent], damage: bytes) -> None:
+    """The last good one serves, with an alarm; it is still healed from; an apply mends it."""
+    node.aim({"web": SLEEPER})
+    agent()
+    settled(ear, "web")
+    eventually(lambda: node.store.good())
+    before = node.get("web")
+    node.store.current_path.write_bytes(damage)
+    ear.wait("event", lambda e: e["kind"] == "target_broken")
+    ear.wait("report", lambda r: r["target"] == "good")
+    assert node.get("web").id == before.id
+    before.remove(force=True)
+    eventually(lambda: node.runs("web", other_than=before.id), 10)
+    assert node.store.bad_path.read_bytes() == damage
+    target = node.aim({"web": SLEEPER, "two": SLEEPER})
+    ear.wait("report", lambda r: r["revision"] == target.revision and r["target"] == "current")
+
+
+def test_target_and_copy_broken(node: Node, ear: Ear, agent: Callable[..., Agent]) -> None:
+    """Then nothing is touched, and the alarm stands in the report."""
+    node.aim({"web": SLEEPER})
+    agent()
+    settled(ear, "web")
+    eventually(lambda: node.store.good())
+    node.store.good_path.write_bytes(b"x")
+    node.store.current_path.write_bytes(b"y")
+    ear.wait("report", lambda r: r["target"] == "broken" and r["errors"])
+    node.get("web").kill()
+    threading.Event().wait(2)
+    assert node.get("web").status == "exited"
+
+
+def test_target_of_another_node(node: Node, ear: Ear, agent: Callable[..., Agent]) -> None:
+    """A directory copied from another node is not obeyed."""
+    node.aim({"web": SLEEPER})
+    agent(node="n2")
+    ear.wait("report", lambda r: r["target"] == "broken" and "n1" in r["errors"][0]["cause"])
+    assert node.get("web") is None
+
+
+def test_a_crashing_container_is_not_hammered(
+    node: Node, ear: Ear, agent: Callable[..., Agent]
+) -> None:
+    """Docker is told not to restart it, so the agent does, later each time; others are served."""
+    node.aim(
+        {
+            "web": SLEEPER,
+            "bad": {
+                "image": "busybox:latest",
+                "command": ["sh", "-c", "sleep 0.2; exit 3"],
+                "restart": "on-failure:1",
+            },
+        }
+    )
+    begun = int(time.time())
+    agent()
+    eventually(lambda: node.get("bad"))
+    threading.Event().wait(12)
+    events = node.docker.events(
+        since=begun,
+        until=int(time.time()),
+        filters={"container": node.name("bad"), "event": "start"},
+        decode=True,
+    )
+    # Two starts a try (Docker's own second one), and delays of 1, 2, 4, 8 s between them.
+    assert 4 <= len(list(events)) <= 11
+    report = ear.wait("report", lambda r: r["services"].get("bad", {}).get("retry_in", 0) > 2)
+    assert report["services"]["bad"]["error"] or report["services"]["bad"]["verdict"] == "start"
+    old = node.get("web")
+    old.remove(force=True)
+    eventually(lambda: node.runs("web", other_than=old.id), 6)
+
+
+def test_an_update_that_fails_is_not_repeated(
+    node: Node, ear: Ear, agent: Callable[..., Agent]
+) -> None:
+    """The agent finishes what an interrupted apply began; what fails stays at its earlier spec."""
+    node.aim({"web": SLEEPER})
+    agent()
+    settled(ear, "web")
+    eventually(lambda: node.store.good())
+    before = node.get("web")
+    bad = {**SLEEPER, "command": ["sh", "-c", "exit 4"]}
+    node.aim({"web": bad})
+    ear.wait("event", lambda e: e["kind"] == "failed" and e["service"] == "web")
+    eventually(lambda: node.runs("web"), 20)
+    assert node.get("web").id == before.id
+    threading.Event().wait(5)
+    failures = [e for e in ear.of("event") if e["kind"] == "failed"]
+    assert len(failures) == 1, failures
+    started = node.get("web").attrs["State"]["StartedAt"]
+    threading.Event().wait(3)
+    assert node.get("web").attrs["State"]["StartedAt"] == started
+
+
+def test_quiet_when_nothing_happens(node: Node, ear: Ear, agent: Callable[..., Agent]) -> None:
+    """Own work makes events, too; they must not keep the loop busy or the broker loaded."""
+    node.aim({"web": SLEEPER})
+    agent(metrics_interval=600.0)
+    settled(ear, "web")
+    threading.Event().wait(1)
+    heard = len(ear.heard)
+    threading.Event().wait(4)
+    assert len(ear.heard) == heard, ear.heard[heard:]
+
+
+class Door:
+    """A socket in front of dockerd that can be shut: a dockerd that is stopped and started."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._server: socket.socket | None = None
+        self._open: list[socket.socket] = []
+
+    def open(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(self.path))
+        self._server.listen(64)
+        threading.Thread(target=self._serve, args=(self._server,), daemon=True).start()
+
+    def shut(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.path.unlink()
+        for sock in self._open:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
+        self._open.clear()
+
+    def _serve(self, server: socket.socket) -> None:
+        while True:
+            try:
+                near, _ = server.accept()
+            except OSError:
+                return
+            far = socket.socket(socket.AF_UNIX)
+            far.connect("/var/run/docker.sock")
+            self._open += [near, far]
+            for one, two in ((near, far), (far, near)):
+                threading.Thread(target=self._copy, args=(one, two), daemon=True).start()
+
+    @staticmethod
+    def _copy(source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
+
+
+def test_docker_gone_and_back(
+    node: Node, ear: Ear, agent: Callable[..., Agent], tmp_path: Path
+) -> None:
+    """Told once; nothing is claimed meanwhile; what happened meanwhile is mended on return."""
+    door = Door(tmp_path / "docker.sock")
+    door.open()
+    node.aim({"web": SLEEPER})
+    agent(docker_url=f"unix://{door.path}")
+    settled(ear, "web")
+    door.shut()
+    node.get("web").remove(force=True)
+    ear.wait("event", lambda e: e["kind"] == "docker_gone", 90)
+    report = ear.wait("report", lambda r: r["errors"] and r["services"]["web"]["state"] is None)
+    assert "Docker" in report["errors"][0]["message"]
+    threading.Event().wait(3)
+    door.open()
+    ear.wait("event", lambda e: e["kind"] == "docker_back", 30)
+    eventually(lambda: node.runs("web"), 10)
+    assert len([e for e in ear.of("event") if e["kind"] == "docker_gone"]) == 1
+
+
+def test_as_a_process_of_systemd(node: Node, ear: Ear, process: Process, tmp_path: Path) -> None:
+    """READY once, then WATCHDOG, STOPPING at the end; metrics come by the interval."""
+    node.aim({"web": SLEEPER})
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(path))
+        sock.settimeout(10)
+        running = process.start(NOTIFY_SOCKET=str(path), WATCHDOG_USEC="3000000")
+        said = [sock.recv(99).decode() for _ in range(3)]
+        assert said == ["READY=1\nWATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"]
+        settled(ear, "web")
+        sample = ear.wait(
+            "metrics", lambda m: "cpu_percent" in m["containers"].get(node.name("web"), {})
+        )
+        web = sample["containers"][node.name("web")]
+        assert web["state"] == "running" and web["memory_bytes"] > 0
+        host = sample["host"]
+        for key in ("cpu_percent", "memory_total_bytes", "disk_free_bytes", "uptime_seconds"):
+            assert host[key] >= 0, key
+        running.terminate()
+        assert running.wait(6) == 0
+        while said[-1] != "STOPPING=1":
+            said.append(sock.recv(99).decode())
