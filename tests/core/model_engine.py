@@ -32,7 +32,7 @@ class ModelEngine:
 
     def __init__(self, images: dict[str, tuple[str, dict[str, Any]]]) -> None:
         self.images = dict(images)
-        self.by_id = {i: c for i, c in images.values()}
+        self.by_id = dict(images.values())
         self.registry: dict[str, tuple[str, dict[str, Any]]] = dict(images)
         self.containers: dict[str, dict[str, Any]] = {}
         self.networks: dict[str, dict[str, Any]] = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every option: what may be written, what it becomes, what is refused and how the engine shows it."""
+"""Every option: what may be written, what it becomes, what is refused, how the engine shows it."""
 
 from __future__ import annotations
 
@@ -209,9 +209,12 @@ def container(config: Any = None, host: Any = None, **rest: Any) -> dict[str, An
 NO_CHANGE = [
     ("the image's and the engine's own", {}, container()),
     ("pids null, 0 and -1", {}, container(host={"PidsLimit": -1})),
-    ("swap that a limit brings", {"mem_limit": 64}, container(host={"Memory": 64, "MemorySwap": 128})),
-    ("swap without kernel support", {"mem_limit": 64}, container(host={"Memory": 64, "MemorySwap": -1})),
-    ("CAP_ of newer engines", {"cap_add": ["NET_ADMIN"]}, container(host={"CapAdd": ["CAP_NET_ADMIN"]})),
+    ("swap that a limit brings", {"mem_limit": 64},
+     container(host={"Memory": 64, "MemorySwap": 128})),
+    ("swap without kernel support", {"mem_limit": 64},
+     container(host={"Memory": 64, "MemorySwap": -1})),
+    ("CAP_ of newer engines", {"cap_add": ["NET_ADMIN"]},
+     container(host={"CapAdd": ["CAP_NET_ADMIN"]})),
     ("label=disable", {"privileged": True},
      container(host={"Privileged": True, "SecurityOpt": ["label=disable"]})),
     ("log options of the daemon", {"logging": {"driver": "local", "options": {}}},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan, carried out by an engine in memory: what it shows, and where every interruption leads."""
+"""The plan, carried out by an engine in memory: what it shows, where interruptions lead."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ MANY = {
     "entrypoint": {"entrypoint": ["/x"]},
     "no entrypoint": {"entrypoint": [], "command": "a"},
     "environment": {"environment": {"A": "1", "PATH": "/x"}},
-    "ports": {"ports": ["8080:80", "127.0.0.1:53:53/udp", "[::1]:9:9", "7000-7002:7000-7002", "81"]},
+    "ports": {"ports": ["8080:80", "127.0.0.1:53:53/udp", "[::1]:9:9",
+              "7000-7002:7000-7002", "81"]},
     "limits": {"mem_limit": "64m", "cpus": "0.5", "pids_limit": "20", "cpu_shares": "512"},
     "volumes": {"volumes": ["/srv:/srv:ro,z", "data:/var/data", "/anon"]},
     "tmpfs": {"tmpfs": "/run:size=1m"},
@@ -332,7 +333,7 @@ def test_secrets_are_in_no_line_label_or_json() -> None:
 
 
 def test_a_foreign_container_is_never_touched() -> None:
-    node, before = started()
+    node, _ = started()
     node.containers["web"]["Config"]["Labels"] = {}
     whole, errors = node.carry_out(target(web=spec(), other=spec()))
     assert errors == {"web": "container web exists and is not Otto's"}
