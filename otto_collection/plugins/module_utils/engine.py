@@ -295,9 +295,10 @@ class DockerEngine:
         try:
             return method(self, operation, progress or _quiet)
         except EngineError as error:
-            failed = EngineError(
-                "Could not %s" % operation.line(), cause=error.cause, next=error.next
-            )
+            message = "Could not %s" % operation.line()
+            if isinstance(operation, Await):
+                message = "Container %s did not come up" % operation.container
+            failed = EngineError(message, cause=error.cause, next=error.next)
             failed.status = error.status
             failed.detail = error.detail
             raise failed from error
@@ -545,9 +546,9 @@ class DockerEngine:
         restarts = found.inspect.get("RestartCount", 0)
         state = found.inspect["State"]
         if restarts or found.state == "restarting":
-            self._give_up(
-                found, "it ended with exit code %d and is started again" % found.exit_code
-            )
+            # While it runs again, the engine shows 0 instead of the exit code that it ended with.
+            code = "" if found.state == "running" else " with exit code %d" % found.exit_code
+            self._give_up(found, "it ends%s and is started again and again" % code)
         if found.state == "dead" or (found.state == "exited" and found.exit_code != 0):
             why = "it ended with exit code %d" % found.exit_code
             if state.get("OOMKilled"):

@@ -274,12 +274,23 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     OttoError,
     Problems,
 )
-from ansible_collections.otto.cluster.plugins.module_utils.model import Observed, Spec, Target
+from ansible_collections.otto.cluster.plugins.module_utils.model import (
+    Change,
+    Observed,
+    ObservedContainer,
+    Spec,
+    Target,
+)
+from ansible_collections.otto.cluster.plugins.module_utils.operations import Start, Stop
 from ansible_collections.otto.cluster.plugins.module_utils.options import (
     argument_spec,
     parse_service,
 )
-from ansible_collections.otto.cluster.plugins.module_utils.plan import Plan, plan_container
+from ansible_collections.otto.cluster.plugins.module_utils.plan import (
+    Plan,
+    ServicePlan,
+    plan_container,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.reconcile import Report, drive
 
 # An ad-hoc command has only text: where it says several things, this is where it is cut.
@@ -327,34 +338,53 @@ def spec_of(params: dict) -> Spec:
     return spec
 
 
-def recorded(engine: DockerEngine, name: str) -> Spec:
-    """What a container that is there was made from. Raises OttoError when there is none."""
-    found = engine.inspect(name)
-    if found is None:
+def as_it_is(found: ObservedContainer, state: str) -> Plan:
+    """Start, stop or restart a container without looking at what it was made from.
+
+    Its label io.otto.spec does not serve: what was changed in place since is not in it.
+    """
+    if found.cluster is not None or found.service is None:
+        whose = "belongs to cluster %s" % found.cluster if found.cluster else "is not Otto's"
+        raise OttoError(
+            "Container %s %s" % (found.name, whose),
+            cause="this module touches only what it made",
+            next="otto-run apply" if found.cluster else "docker restart %s" % found.name,
+        )
+    steps: list = []
+    runs = found.state in ("running", "restarting", "paused")
+    if state in ("stopped", "restarted") and runs:
+        grace = found.inspect["Config"].get("StopTimeout")
+        steps.append(Stop(found.name, found.id, 10 if grace is None else grace))
+    if state == "restarted" or (state == "started" and found.state != "running"):
+        steps.append(Start(found.name, found.id))
+    verdict = {"stopped": "stop"}.get(state, "start") if steps else "up_to_date"
+    change = Change("state", found.state, "exited" if state == "stopped" else "running", "file")
+    return Plan(
+        services=(ServicePlan(found.name, verdict, (change,) if steps else (), tuple(steps)),)
+    )
+
+
+def work(engine: DockerEngine, params: dict, check: bool) -> Report:
+    name, state = params["name"], params["state"]
+    described = any(params[option] is not None for option in argument_spec())
+    spec = spec_of(params) if described and state != "absent" else {}
+
+    def planner(observed: Observed, _again: bool, blocked: Mapping[str, str]) -> Plan:
+        if described or state == "absent":
+            made = plan_container(name, spec, observed, state=state)
+            if name in blocked:
+                return Plan(services=tuple(replace(one, operations=()) for one in made.services))
+            return made
+        found = next((one for one in observed.containers if one.name == name), None)
+        if found is not None:
+            return as_it_is(found, state)
+        if state == "stopped":
+            return Plan(services=(ServicePlan(name, "up_to_date"),))
         raise OttoError(
             "There is no container %s" % name,
             cause="and no image is given to make one from",
             next="add image=..., such as image=nginx:alpine",
         )
-    return found.applied or {"image": found.image}
-
-
-def work(engine: DockerEngine, params: dict, check: bool) -> Report:
-    name, state = params["name"], params["state"]
-    if state == "absent":
-        spec: Spec = {}
-    elif any(params[option] is not None for option in argument_spec()):
-        spec = spec_of(params)
-    elif state == "stopped" and engine.inspect(name) is None:
-        state, spec = "absent", {}
-    else:
-        spec = recorded(engine, name)
-
-    def planner(observed: Observed, _again: bool, blocked: Mapping[str, str]) -> Plan:
-        made = plan_container(name, spec, observed, state=state)
-        if name in blocked:
-            return Plan(services=tuple(replace(one, operations=()) for one in made.services))
-        return made
 
     target = Target(cluster="", node=os.uname().nodename, services={name: spec})
     return drive(engine, target, planner, check=check)
