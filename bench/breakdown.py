@@ -43,7 +43,7 @@ def measure(otto: OttoRun, plain: OttoAnsible, rounds: int) -> str:
         return Command((python, *arguments), otto.environment(), otto.folder)
 
     def playbook(path: Path) -> Command:
-        site = plain.playbook(file)
+        site = plain.apply(file)
         return Command((*site.arguments[:-1], str(path)), site.environment, site.directory)
 
     steps: dict[str, Command] = {
@@ -53,7 +53,7 @@ def measure(otto: OttoRun, plain: OttoAnsible, rounds: int) -> str:
         "ansible-playbook --version": _ansible(plain, "--version"),
         "empty play over the inventory of otto.yaml": playbook(empty_play),
         "the same with one raw task (warm SSH)": playbook(ping),
-        "ansible-playbook site.yml, no-op": plain.playbook(file),
+        "ansible-playbook site.yml, no-op": plain.apply(file),
         "otto-run plan, no-op": _otto(otto, "plan", "--file", str(file)),
         "otto-run apply --yes, no-op": otto.apply(file),
     }
@@ -69,7 +69,7 @@ def measure(otto: OttoRun, plain: OttoAnsible, rounds: int) -> str:
 
     log = plain.folder / "timings.jsonl"
     run(
-        plain.playbook(
+        plain.apply(
             file,
             ANSIBLE_CALLBACK_PLUGINS=str(BENCH / "callback_plugins"),
             ANSIBLE_CALLBACKS_ENABLED="timings",
@@ -112,5 +112,5 @@ def _otto(otto: Otto, *words: str) -> Command:
 
 
 def _ansible(plain: OttoAnsible, *words: str) -> Command:
-    site = plain.playbook(plain.file)
+    site = plain.apply(plain.file)
     return Command((site.arguments[0], *words), site.environment, site.directory)

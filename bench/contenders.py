@@ -71,6 +71,7 @@ class Contender(ABC):
 
     def write(self, name: str, document: Any) -> Path:
         path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         return path
 
@@ -95,7 +96,7 @@ class Otto(Contender):
         super().__init__(site)
         self.programs = Path(sys.executable).parent
         self.file = self.write("otto.yaml", self._document(services=True))
-        self.empty = self.write("empty.yaml", self._document(services=False))
+        self.empty = self.write("empty/otto.yaml", self._document(services=False))
 
     def _document(self, *, services: bool) -> Any:
         document = otto_file(self.site.work, self.maker, self.site.identity_file, self.site.mqtt)
@@ -110,12 +111,12 @@ class Otto(Contender):
         state = str(self.site.folder / "otto-state")
         return super().environment(OTTO_STATE=state, PATH=path, **more)
 
-    def apply(self, file: Path) -> Command:
-        return Command(
-            (str(self.programs / "otto-run"), "apply", "--yes", "--file", str(file)),
-            self.environment(),
-            self.folder,
-        )
+    @abstractmethod
+    def apply(self, file: Path, **environment: str) -> Command:
+        """Bring the cluster to what a file says."""
+
+    def command(self) -> Command:
+        return self.apply(self.file)
 
     def enter(self) -> None:
         on_all(
@@ -139,15 +140,20 @@ class OttoRun(Otto):
     name = "Otto, otto-run apply"
     maker = "otto-run"
 
-    def command(self) -> Command:
-        return self.apply(self.file)
+    def apply(self, file: Path, **environment: str) -> Command:
+        program = str(self.programs / "otto-run")
+        return Command(
+            (program, "apply", "--yes", "--file", str(file)),
+            self.environment(**environment),
+            self.folder,
+        )
 
 
 class OttoAnsible(Otto):
     name = "Otto, ansible-playbook"
     maker = "otto-ansible"
 
-    def playbook(self, file: Path, **environment: str) -> Command:
+    def apply(self, file: Path, **environment: str) -> Command:
         program = str(self.programs / "ansible-playbook")
         config = str(CHECKOUT / "ansible.cfg")
         return Command(
@@ -155,9 +161,6 @@ class OttoAnsible(Otto):
             self.environment(ANSIBLE_CONFIG=config, **environment),
             CHECKOUT,
         )
-
-    def command(self) -> Command:
-        return self.playbook(self.file)
 
 
 class Community(Contender):

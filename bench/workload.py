@@ -68,6 +68,7 @@ def workload(nodes: Sequence[Node], per_node: int) -> Workload:
 def otto_file(work: Workload, maker: str, identity_file: Path, mqtt: tuple[str, int]) -> Any:
     """The cluster file, as a tree (JSON is YAML)."""
     return {
+        "plugin": "otto.cluster.otto",
         "cluster": {"name": CLUSTER},
         "mqtt": {"host": mqtt[0], "port": mqtt[1]},
         "nodes": [
