@@ -238,6 +238,8 @@ def _run(program: typer.Typer) -> NoReturn:
     try:
         found: Any = program(standalone_mode=False)
         code = found if isinstance(found, int) else 0
+        if code == Code.INTERRUPTED:  # typer makes this code of a KeyboardInterrupt
+            raise KeyboardInterrupt
         sys.stdout.flush()
     except Stop as stop:
         code = stop.code

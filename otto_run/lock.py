@@ -74,7 +74,7 @@ def hold(path: Path, command: str) -> Iterator[None]:
                 f"Another otto-run is at work on this cluster: {who or 'it does not say who'}\n"
                 f"    lock      {path}\n"
                 f"    next      wait for it to end and try again"
-                + (f", or end it: kill -INT {who.pid}" if who else ""),
+                + (f", or end it: kill {who.pid}" if who else ""),
             ) from None
         text = json.dumps(asdict(Holder(os.getpid(), _user(), command, time.time())))
         os.ftruncate(descriptor, 0)

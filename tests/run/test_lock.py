@@ -31,7 +31,7 @@ def test_second_holder_is_told_who_has_it(tmp_path: Path) -> None:
             pytest.fail("two hold it")
     assert stop.value.code is Code.LOCKED
     assert f"otto-run apply (pid {os.getpid()}, " in stop.value.message
-    assert f"kill -INT {os.getpid()}" in stop.value.message
+    assert f"kill {os.getpid()}" in stop.value.message
 
 
 def test_death_of_the_holder_frees_it(tmp_path: Path) -> None:
