@@ -16,8 +16,9 @@ description:
   - A node without a user, or whose host is localhost, is this machine and is reached without SSH.
   - Files named C(otto.yaml), C(otto.yml), C(*.otto.yaml) and C(*.otto.yml) are read as they are;
     any other YAML file is if it says C(plugin) V(otto.cluster.otto).
-  - Put C(otto.cluster.otto) first in C(enable_plugins) of C(ansible.cfg). The C(yaml) plugin would
-    read C(nodes) as an empty group.
+  - Put C(otto.cluster.otto) first in C(enable_plugins) of C(ansible.cfg), and let the file say
+    C(plugin) V(otto.cluster.otto). Else the C(yaml) plugin takes a file with a mistake in it for an
+    inventory without hosts, and hides the mistake.
   - Values may hold C(${VAR}), C(${VAR:-default}) and C(!vault). Jinja in them stays text; only
     O(compose), O(groups) and O(keyed_groups) are templates.
   - Groups are C(otto), C(otto_local), C(otto_remote), C(label_<key>_<value>) and

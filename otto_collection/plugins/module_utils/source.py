@@ -20,9 +20,8 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import yaml
 from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     ClusterFileError,
     OttoError,
@@ -32,6 +31,9 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     nearest,
     show_value,
 )
+
+if TYPE_CHECKING:
+    import yaml
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64
@@ -215,6 +217,9 @@ class _Node:
 
 def _compose(text: str, problems: Problems) -> _Node | None:
     """The root node; None after noting why there is none. No recursion: depth is the file's."""
+    # Only the control machine has it; this file is imported on others too (ansible-test).
+    import yaml
+
     root: _Node | None = None
     stack: list[_Node] = []
     anchors: dict[str, _Node] = {}
