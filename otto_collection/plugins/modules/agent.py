@@ -118,6 +118,7 @@ CONFIG = ETC / "agent.json"
 STATE = Path("/var/lib/otto")
 UNIT = Path("/etc/systemd/system") / SERVICE
 JOURNAL_LINES = 15
+LOADED = "otto_agent.__main__, docker, paho.mqtt.client"  # some of it only loads when needed
 
 
 class Failed(Exception):
@@ -243,7 +244,7 @@ def unpack(version, bundle, python):
         # may not write there, and each start and each module call would compile it again.
         environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "PYTHONPATH": str(folder)}
         try:
-            run(python, "-m", "otto_agent", "--help", timeout=120, env=environment)
+            run(python, "-c", f"import {LOADED}", timeout=120, env=environment)
         except Failed as error:
             reason = str(error).splitlines()[-1]  # the end of a traceback says what was wrong
             raise Failed(f"Agent {version} does not run on {python}: {reason}") from error
