@@ -283,7 +283,8 @@ NODE = (
 def _ipam(raw: Any, at: At) -> list[dict[str, str]] | None:
     """[{"subnet", "gateway"?, "ip_range"?}], of compose's ipam: {config: [...]}."""
     found = _table(_IPAM, raw, at)
-    return found and found.get("config")
+    config: list[dict[str, str]] | None = found.get("config") if found else None
+    return config
 
 
 def _ipam_config(raw: Any, at: At) -> list[dict[str, str]]:
