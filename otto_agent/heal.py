@@ -114,8 +114,7 @@ class Healer:
         self._woken.set()
 
     def died(self, death: Death) -> None:
-        if not self._busy:  # what dies while we work dies of our work, or fails our health gate
-            self._deaths.append(death)
+        self._deaths.append(death)
 
     def alive(self, now: float) -> bool:
         """Whether the loop moves (for a watchdog). Hours of pulling are moving, too."""
@@ -233,7 +232,7 @@ class Healer:
             self._revision = target.revision
             self._services.clear()
             self._failed.clear()
-        now = time.monotonic()
+        now = begun = time.monotonic()
         held = {name for name, backoff in self._services.items() if not backoff.ready(now)}
         held &= set(target.services)
         try:
@@ -258,16 +257,24 @@ class Healer:
             self._store.settle(target)
             self._file = self._signature()
         self.view = self._engine.view
-        self._tell(report, source, held, sweep)
+        self._tell(report, source, held, sweep, begun)
 
     # ---- what came of it
 
-    def _tell(self, report: Report, source: str, held: set[str], sweep: bool) -> None:
+    def _tell(self, report: Report, source: str, held: set[str], sweep: bool, begun: float) -> None:
         now = time.monotonic()
-        deaths = {death.service: death for death in self._drain()}
+        deaths = {
+            death.service: death
+            for death in self._drain()
+            # What ends while we work on its service ends by our work, or fails at our gate.
+            if death.at < begun
+            or report.services.get(death.service, {}).get("verdict") == "up_to_date"
+        }
         services = {name: dict(entry) for name, entry in report.services.items()}
         errors = [dict(error) for error in report.errors]
         for name, entry in services.items():
+            if name in deaths:
+                self._say_death(name, entry, deaths[name])
             if name in held:
                 backoff = self._services[name]
                 if name in self._failed:
@@ -276,7 +283,7 @@ class Healer:
             else:
                 known = self._failed.get(name)
                 backoff = self._count(name, entry, now)
-                self._say(name, entry, deaths.get(name), backoff, known)
+                self._say(name, entry, backoff, known)
             if name in held or entry["error"] is not None:
                 entry["retry_in"] = round(max(0.0, backoff.ready_at - now), 1)
                 self._retry_at = min(self._retry_at, backoff.ready_at)
@@ -317,26 +324,25 @@ class Healer:
         self._services[name] = backoff
         return backoff
 
+    def _say_death(self, name: str, entry: Mapping[str, Any], death: Death) -> None:
+        text = f"{name} ended with exit code {death.exit_code}"
+        if entry["verdict"] == "up_to_date":
+            if death.container_id != entry["container_id"]:
+                return  # another one stands in its place: it was replaced, by us or by an apply
+            if entry["state"] in ("running", "restarting"):
+                text += "; Docker starts it again"
+        self._voice.event(messages.DIED, text, name)
+
     def _say(
         self,
         name: str,
         entry: Mapping[str, Any],
-        death: Death | None,
         backoff: Backoff,
         known: Mapping[str, Any] | None,
     ) -> None:
-        """The events of one service; nothing where nothing happened. known: the failure that was
+        """What was done for one service; nothing where nothing was. known: the failure that was
         told last time; the same one again stands in the report, and is no event."""
         verdict, error = entry["verdict"], entry["error"]
-        if death is not None:
-            text = f"{name} ended with exit code {death.exit_code}"
-            if verdict != "up_to_date":
-                self._voice.event(messages.DIED, text, name)
-            elif death.container_id == entry["container_id"]:
-                again = entry["state"] in ("running", "restarting")
-                more = "; Docker starts it again" if again else ""
-                self._voice.event(messages.DIED, text + more, name)
-            # Else another container stands in its place: an apply has replaced it.
         if error is not None and error != known:
             text = "{}: {} ({})".format(name, error["message"], error["cause"])
             text += f"; next try in {backoff.delay:.0f} s"

@@ -21,11 +21,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Death:
-    """A container of ours ended, for whatever reason."""
+    """A container of ours ended, for whatever reason. at: seconds, monotonic, when it was heard."""
 
     service: str
     container_id: str
     exit_code: str
+    at: float
 
 
 class Watcher(threading.Thread):
@@ -95,6 +96,7 @@ class Watcher(threading.Thread):
                         str(attributes.get(LABEL_SERVICE) or attributes.get("name", "")),
                         str(actor.get("ID", "")),
                         str(attributes.get("exitCode", "?")),
+                        time.monotonic(),
                     )
                 )
         # Networks and volumes carry no labels in their events; a look is cheap.
