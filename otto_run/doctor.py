@@ -117,7 +117,7 @@ def _something_at(mqtt: Any) -> Iterator[None]:
     """Where `otto-run up` would be the broker and is not running, listen in its stead: what is
     asked is whether the nodes can get there."""
     with contextlib.ExitStack() as stack:
-        if not broker.answers(mqtt.host, mqtt.port):
+        if mqtt is not None and not broker.answers(mqtt.host, mqtt.port):
             address = broker.local_address(mqtt.host)
             if address is not None:
                 family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -129,7 +129,9 @@ def _something_at(mqtt: Any) -> Iterator[None]:
 
 
 def _examine(node: Any, mqtt: Any, known_hosts: Path) -> Diagnosis:
-    parameters = {"docker_url": node.docker_url, "host": mqtt.host, "port": mqtt.port}
+    parameters: dict[str, Any] = {"docker_url": node.docker_url}
+    if mqtt is not None:
+        parameters |= {"host": mqtt.host, "port": mqtt.port}
     script = f"P = {parameters!r}\n{_PROBE}"
     if node.is_local:
         began = time.time()
@@ -219,7 +221,8 @@ def _answers(
     yield _disk(node, found["disk"])
     if not node.is_local:
         yield _clock(node, float(found["clock"]), began, ended)
-    yield _broker(mqtt, found["broker"])
+    if mqtt is not None:
+        yield _broker(mqtt, found["broker"])
 
 
 def _no_answer(node: Any, done: subprocess.CompletedProcess[str], known_hosts: Path) -> Check:

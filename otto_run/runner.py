@@ -128,8 +128,8 @@ def run(
     """Run a playbook; `handle` gets every event in this thread, `tick` is called in between.
 
     keep: pids of children that are not part of the run and survive an interrupt.
-    Raises KeyboardInterrupt after everything is ended; OttoError when Ansible did not get as far
-    as a node.
+    Raises KeyboardInterrupt after everything is ended (the program is to end then: signals are
+    ignored from there on); OttoError when Ansible did not get as far as a node.
     """
     request.paths.runs.mkdir(mode=0o700, exist_ok=True)
     _sweep(request.paths.runs)
@@ -304,14 +304,22 @@ class _Run:
         return found
 
     def _end(self, thread: threading.Thread, keep: list[int]) -> None:
-        """Ansible gets SIGINT (it tells its workers), then everything SIGTERM, then SIGKILL."""
-        kept = set(keep)
-        mine = [pid for pid in processes.descendants() if pid not in kept]
-        processes.tell(mine[:1], signal.SIGINT)
-        deadline = time.monotonic() + _INTERRUPT_GRACE
-        while thread.is_alive() and time.monotonic() < deadline:
-            thread.join(0.1)
-        left = processes.end_all(keep)
+        """Ansible gets SIGINT (it tells its workers), then everything SIGTERM, then SIGKILL.
+
+        A second Ctrl-C skips the waiting; a third one is not heard.
+        """
+        grace = 3.0
+        try:
+            mine = [pid for pid in processes.descendants() if pid not in set(keep)]
+            processes.tell(mine[:1], signal.SIGINT)
+            deadline = time.monotonic() + _INTERRUPT_GRACE
+            while thread.is_alive() and time.monotonic() < deadline:
+                thread.join(0.1)
+        except KeyboardInterrupt:
+            grace = 0.2
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, signal.SIG_IGN)
+        left = processes.end_all(keep, grace=grace)
         self._give_up = True
         thread.join(5)
         if left:

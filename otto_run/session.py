@@ -78,7 +78,9 @@ class Session:
 
     @cached_property
     def nodes(self) -> dict[str, Node]:
-        return {node.id: node for node in self.cluster.nodes}
+        from otto_run import ssh
+
+        return ssh.resolved(self.cluster.nodes)
 
     @cached_property
     def wanted(self) -> dict[str, Mapping[str, Mapping[str, Any]]]:
@@ -101,7 +103,7 @@ class Session:
         return tuple(dict.fromkeys(names))
 
     def chosen(self, limit: Sequence[str]) -> list[Node]:
-        return [node for node in self.cluster.nodes if not limit or node.id in limit]
+        return [node for node in self.nodes.values() if not limit or node.id in limit]
 
     # ---- Ansible
 

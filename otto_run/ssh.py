@@ -4,8 +4,12 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from ansible_collections.otto.cluster.plugins.module_utils.cluster import Node
 
 OWN_KNOWN_HOSTS = "~/.ssh/known_hosts"
 
@@ -19,6 +23,26 @@ def known_hosts_files(known_hosts: Path) -> list[Path]:
 def quoted(paths: list[Path]) -> str:
     """Paths as the value of UserKnownHostsFile, which takes several."""
     return " ".join(f'"{path}"' for path in paths)
+
+
+def resolved(nodes: Iterable[Node]) -> dict[str, Node]:
+    """Nodes by id, each `jump` written out as SSH takes it: `user@host:port,...`, nearest first."""
+    by_id = {node.id: node for node in nodes}
+    return {node.id: replace(node, jump=_way(node, by_id) or None) for node in by_id.values()}
+
+
+def _way(node: Node, by_id: Mapping[str, Node]) -> str:
+    way: list[str] = []
+    jump = node.jump
+    while jump:
+        through = by_id.get(jump)
+        if through is None:  # not a node but an address, as SSH takes it
+            way.insert(0, jump)
+            break
+        host = f"[{through.host}]" if ":" in through.host else through.host
+        way.insert(0, f"{through.user}@{host}:{through.port}")
+        jump = through.jump
+    return ",".join(way)
 
 
 def options(node: Any, known_hosts: Path) -> list[str]:
