@@ -85,10 +85,11 @@ def _measure_at(site: Site, options: argparse.Namespace) -> None:
     prepare.others()
     prepare.nodes(shell, work)
     _say(f"{len(work.nodes)} hosts x {len(work.services)} services, images present")
-    # On hosts that have never seen Otto this installs the agent too; on others it is untimed
-    # preparation like every other.
+    # On hosts that have never seen Otto this installs the agent too, and is worth a line; on
+    # others it is untimed preparation like every other.
+    marks = on_all(work.nodes, lambda node: shell.run(node, "ls -d /opt/otto || true"))
     first_ever = run(otto.command(), otto.folder / "first-ever.log")
-    if options.make_hosts:
+    if not any(marks.values()):
         samples[otto.name, FIRST_EVER].append(first_ever)
         _say(f"{otto.name}: {FIRST_EVER} {first_ever.wall:.2f} s")
     if options.breakdown:
@@ -179,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
         "--reuse",
         dest="make_hosts",
         action="store_false",
-        help="take the hosts as they are, and leave them (no `first apply ever`)",
+        help="take the hosts as they are, and leave them",
     )
     parser.add_argument("--keep", action="store_true", help="leave the hosts that were made")
     parser.add_argument("--mqtt", type=int, default=1883, help="port of the broker (1883)")
