@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is typed wrong ends before anything is started, with a page that says what to type."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from tests.run.conftest import OTTO_RUN, Typed, free_port
+
+GOOD = """
+cluster: {name: home}
+mqtt: {host: 127.0.0.1, port: %d}
+nodes:
+  - {id: rpi-01, host: 127.0.0.2, user: pi, port: 9}
+  - {id: rpi-02, host: 127.0.0.3, user: pi, port: 9}
+services:
+  web: {image: "nginx:alpine", node: rpi-01, environment: {PLACE: "${PLACE:-attic}"}}
+"""
+
+
+@pytest.fixture
+def cluster(typed: Typed) -> Typed:
+    (typed.folder / "otto.yaml").write_text(GOOD % free_port())
+    return typed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["apply"], 2, ["no otto.yaml here", "`otto-run init` writes one"]),
+        (["status", "-f", "other.yaml"], 2, ["no other.yaml here"]),
+        (["aply"], 2, ["aply"]),
+        (["apply", "--nope"], 2, ["--nope"]),
+        (["plan", "--vault-password-file", "gone"], 1, ["gone", "is not there"]),
+    ],
+)
+def test_wrong_usage(typed: Typed, arguments: list[str], code: int, says: list[str]) -> None:
+    done = typed(*arguments)
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    for words in says:
+        assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not typed.state.exists()
+
+
+@pytest.mark.parametrize("command", ["plan", "apply", "up", "status", "down", "doctor"])
+def test_a_wrong_file_is_told_as_a_page_before_anything_starts(
+    cluster: Typed, command: str
+) -> None:
+    file = cluster.folder / "otto.yaml"
+    file.write_text(file.read_text().replace("image:", "imgae:"))
+    done = cluster(command)
+    assert done.returncode == 2
+    assert "otto.yaml:8: services.web" in done.stderr
+    assert "image" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not cluster.state.exists()
+
+
+@pytest.mark.parametrize("command", ["plan", "apply", "down", "doctor"])
+def test_limit_names_the_nearest_node(cluster: Typed, command: str) -> None:
+    done = cluster(command, "--limit", "rpi-01,rpi-2")
+    assert done.returncode == 2
+    assert "rpi-2 is no node of otto.yaml" in done.stderr
+    assert "nearest   rpi-02" in done.stderr
+
+
+def test_down_without_a_terminal_wants_yes(cluster: Typed) -> None:
+    done = cluster("down", "--volumes")
+    assert done.returncode == 2
+    assert "THE DATA" in done.stderr
+    assert "otto-run down --yes" in done.stderr
+
+
+def test_an_unreachable_node_is_told_with_cause_and_next_command(cluster: Typed) -> None:
+    done = cluster("apply", "--json", "--limit", "rpi-02")
+    assert done.returncode == 1, done.stderr
+    (failure,) = json.loads(done.stdout)["failures"]
+    assert failure["node"] == "rpi-02"
+    assert failure["cause"] == "nothing listens on its SSH port"
+    assert failure["next"].startswith("ssh ")
+
+
+def test_doctor_says_the_fix(cluster: Typed) -> None:
+    done = cluster("doctor", "--json", "--limit", "rpi-01")
+    assert done.returncode == 1, done.stderr
+    (node,) = json.loads(done.stdout)["nodes"]
+    (check,) = node["checks"]
+    assert (check["name"], check["state"]) == ("network", "fail")
+    assert check["next"].startswith("ping -c 1 127.0.0.2")
+
+
+def test_doctor_on_this_machine(typed: Typed) -> None:
+    """The broker is reachable though none runs: `up` would be it."""
+    document = {
+        "cluster": {"name": "home"},
+        "mqtt": {"host": "127.0.0.1", "port": free_port()},
+        "nodes": [{"id": "here", "host": "localhost", "docker_url": "unix:///none.sock"}],
+    }
+    (typed.folder / "otto.yaml").write_text(yaml.safe_dump(document))
+    done = typed("doctor", "--json")
+    checks = {check["name"]: check for check in json.loads(done.stdout)["nodes"][0]["checks"]}
+    assert checks["broker"]["state"] == "ok"
+    assert checks["python"]["state"] == "ok"
+    assert checks["docker"]["state"] == "fail"
+    assert checks["docker"]["next"] == "sudo systemctl start docker"
+
+
+def test_status_before_anything_was_applied(cluster: Typed) -> None:
+    done = cluster("status", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert [node["state"] for node in document["nodes"]] == ["unknown", "unknown"]
+    assert document["nodes"][0]["services"]["web"]["ok"] is False
+    plain = cluster("status")
+    assert "\033" not in plain.stdout + plain.stderr
+    assert "otto-run up" in plain.stderr
+
+
+def test_a_broken_pipe_is_no_traceback(cluster: Typed) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{OTTO_RUN} schema | head -c 1"],
+        cwd=cluster.folder,
+        env=cluster.env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+
+
+def test_a_fault_of_ours_is_one_line_and_a_log(cluster: Typed) -> None:
+    (cluster.state / "home").mkdir(parents=True)
+    (cluster.state / "home" / "store.db").mkdir()
+    broken = cluster.folder / "broken.py"
+    broken.write_text(
+        "import otto_run.commands, otto_run.cli\n"
+        "def status(*a, **k): raise RuntimeError('boom')\n"
+        "otto_run.commands.status = status\n"
+        "otto_run.cli.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(broken), "status"],
+        cwd=cluster.folder,
+        env=cluster.env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Otto itself failed: RuntimeError: boom\n")
+    assert "Traceback" not in done.stderr
+    assert "Traceback" in (cluster.state / "otto-run.log").read_text()
+
+
+@pytest.mark.parametrize(("program", "command"), [("otto-run", ["init"]), ("otto", ["cluster"])])
+def test_init_writes_a_file_that_is_valid_and_never_overwrites(
+    typed: Typed, program: str, command: list[str]
+) -> None:
+    words = [*command, "init"] if program == "otto" else command
+    run = [str(Path(OTTO_RUN).with_name(program)), *words]
+
+    def typed_so() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(run, cwd=typed.folder, env=typed.env, capture_output=True, text=True)
+
+    assert typed_so().returncode == 0
+    file = typed.folder / "otto.yaml"
+    first = file.read_text()
+    assert first.startswith("# yaml-language-server: $schema=.otto/schema.json\n")
+    assert json.loads((typed.folder / ".otto" / "schema.json").read_text())["title"] == "otto.yaml"
+    assert typed("status").returncode == 0
+    again = typed_so()
+    assert again.returncode == 2
+    assert "there already" in again.stderr
+    assert file.read_text() == first
+
+
+def test_init_ansible_makes_plain_ansible_work(typed: Typed) -> None:
+    """Beside an otto.yaml that is there, too: it stays as it is."""
+    assert typed("init").returncode == 0
+    assert typed("init", "--ansible").returncode == 0
+    assert typed("init", "--ansible").returncode == 2
+    tasks = subprocess.run(
+        [str(Path(OTTO_RUN).with_name("ansible-playbook")), "site.yml", "--list-hosts"],
+        cwd=typed.folder,
+        env=typed.env,
+        capture_output=True,
+        text=True,
+    )
+    assert tasks.returncode == 0, tasks.stderr
+    assert "rpi-01" in tasks.stdout
+
+
+def test_a_vault_password_opens_the_file(cluster: Typed) -> None:
+    password = cluster.folder / "password"
+    password.write_text("sesame\n")
+    file = cluster.folder / "otto.yaml"
+    vault = str(Path(OTTO_RUN).with_name("ansible-vault"))
+    subprocess.run(
+        [vault, "encrypt", "--vault-password-file", str(password), str(file)],
+        check=True,
+        capture_output=True,
+    )
+    shut = cluster("status")
+    assert shut.returncode == 2
+    assert "--ask-vault-pass" in shut.stderr
+    assert cluster("status", "--vault-password-file", "password").returncode == 0
+    password.write_text("wrong\n")
+    assert cluster("status", "--vault-password-file", "password").returncode == 2
+
+
+def test_quick_commands_import_nothing_heavy() -> None:
+    """`version` is typed by people and scripts: no Ansible, no MQTT, no table drawing."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "otto_run.cli", "version"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.startswith("otto-run ")
+    loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert not loaded & {"ansible", "ansible_runner", "paho", "amqtt", "rich", "sqlite3", "yaml"}
+
+
+def test_control_plane_and_agent_are_strangers() -> None:
+    for room, stranger in (("otto_run", "otto_agent"), ("otto_agent", "otto_run")):
+        for file in (ROOT / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom):
+                    names = [node.module or ""]
+                assert not any(n.split(".")[0] == stranger for n in names), f"{file}: {names}"

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person reads: plans, states, failures. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otto_run import failures, plans, render, status
+from otto_run.runner import Outcome, TaskFailed
+from otto_run.store import NodeRecord
+
+
+@dataclass(frozen=True)
+class Node:
+    id: str
+    host: str = "10.0.0.1"
+    user: str | None = "pi"
+    port: int = 22
+    identity_file: str | None = None
+    jump: str | None = None
+
+
+def test_a_plan_as_lines() -> None:
+    plan = {
+        "before": [{"op": "create_volume", "line": "create volume home_data"}],
+        "services": [
+            {"service": "same", "verdict": "up_to_date", "changes": [], "operations": []},
+            {
+                "service": "web",
+                "verdict": "recreate",
+                "changes": [
+                    {"key": "environment.MODE", "old": "dark", "new": "light", "why": "file"},
+                    {"key": "labels.team", "old": "blue", "new": None, "why": "drift"},
+                ],
+                "pulls": [{"line": "pull image nginx:alpine"}],
+                "operations": [{"line": "create container web.otto-new"}],
+            },
+        ],
+        "after": [{"op": "remove_network", "line": "remove network home_old"}],
+    }
+    found = plans.read("rpi-01", {"changed": True, "plan": plan})
+    assert found.lines == (
+        "+ create volume home_data",
+        "± web: recreate",
+        "    environment.MODE: dark -> light",
+        "    labels.team: removed (was blue) [drift]",
+        "    pull image nginx:alpine",
+        "- remove network home_old",
+    )
+    assert plans.read("rpi-01", {"changed": False, "plan": plan}).empty
+
+
+@pytest.mark.parametrize("result", [{}, {"changed": True}, {"changed": True, "plan": [1]}])
+def test_a_result_without_a_plan_is_no_crash(result: dict[str, Any]) -> None:
+    assert plans.read("rpi-01", result).empty
+
+
+@pytest.mark.parametrize(
+    ("entry", "spec", "ok"),
+    [
+        ({"state": "running", "health": "", "error": None}, {}, True),
+        ({"state": "running", "health": "starting", "error": None}, {}, True),
+        ({"state": "running", "health": "unhealthy", "error": None}, {}, False),
+        ({"state": "running", "health": "", "error": {"message": "x"}}, {}, False),
+        ({"state": "exited", "health": "", "error": None}, {}, False),
+        ({"state": "exited", "health": "", "error": None}, {"restart": "no"}, True),
+        ({}, {}, False),
+    ],
+)
+def test_when_a_service_counts_as_well(
+    entry: dict[str, Any], spec: dict[str, Any], ok: bool
+) -> None:
+    record = NodeRecord("rpi-01", report={"services": {"web": entry}})
+    (node,) = status.assess(
+        [Node("rpi-01")], {"rpi-01": {"web": spec}}, {"rpi-01": record}, now=1000
+    )
+    assert node.ok_count == int(ok)
+
+
+def outcome(result: dict[str, Any], *, unreachable: bool = False, **more: Any) -> Outcome:
+    failed = TaskFailed("rpi-01", "Some task", "some.action", unreachable, result)
+    name = frozenset(["rpi-01"])
+    return Outcome(
+        code=2,
+        nodes=name,
+        changed=frozenset(),
+        failed=frozenset() if unreachable else name,
+        unreachable=name if unreachable else frozenset(),
+        failures={"rpi-01": failed},
+        results=more.get("results", {}),
+        seconds=1.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "cause", "command"),
+    [
+        (
+            "@@ REMOTE HOST IDENTIFICATION HAS CHANGED! @@",
+            "another one",
+            "ssh-keygen -R '10.0.0.1'",
+        ),
+        ("Host key verification failed.", "not known", "otto-run apply"),
+        ("pi@10.0.0.1: Permission denied (publickey).", "nobody", "ssh-copy-id pi@10.0.0.1"),
+        ("ssh: connect to host: Connection refused", "nothing listens", "ssh "),
+        ("ssh: connect to host: Connection timed out", "does not answer", "ssh "),
+        ("something new", "something new", "ssh "),
+    ],
+)
+def test_why_a_node_cannot_be_reached(text: str, cause: str, command: str, tmp_path: Path) -> None:
+    found = failures.collect(
+        outcome({"msg": text}, unreachable=True), {"rpi-01": Node("rpi-01")}, tmp_path / "known"
+    )
+    (failure,) = found
+    assert failure.message == "cannot be reached"
+    assert cause in failure.cause
+    assert failure.next.startswith(command)
+
+
+def test_failures_of_services_are_told_one_by_one(tmp_path: Path) -> None:
+    error = {"service": "web", "message": "no image", "cause": "404\x1b[2J", "next": "docker pull"}
+    result = {"report": {"errors": [error, {**error, "service": ""}]}}
+    found = failures.collect(
+        outcome({"msg": "page"}, results={"rpi-01": result}), {"rpi-01": Node("rpi-01")}, tmp_path
+    )
+    assert [failure.service for failure in found] == ["web", ""]
+    assert str(found[0]) == (
+        "rpi-01: web: no image\n    cause     404 [2J\n    next      docker pull"
+    )
+
+
+@pytest.mark.parametrize(
+    ("result", "message", "next"),
+    [
+        ({"msg": "What\n    cause  x", "cause": "why", "next": "do"}, "What", "do"),
+        ({"msg": "Missing sudo password"}, "pi may not use sudo", "on rpi-01: echo 'pi ALL"),
+        ({"msg": "Odd"}, "failed at: Some task", "otto-run apply --limit rpi-01 -v"),
+        ({}, "failed at: Some task", "otto-run apply --limit rpi-01 -v"),
+    ],
+)
+def test_failures_of_tasks(result: dict[str, Any], message: str, next: str, tmp_path: Path) -> None:
+    (failure,) = failures.collect(outcome(result), {"rpi-01": Node("rpi-01")}, tmp_path)
+    assert failure.message.startswith(message)
+    assert failure.next.startswith(next)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "never"), (0.4, "now"), (45, "45 s ago"), (600, "10 min ago"), (90000, "25 h ago")],
+)
+def test_age(seconds: float | None, text: str) -> None:
+    assert render.age(seconds) == text
+
+
+def test_a_table_is_aligned_and_cuts_nothing() -> None:
+    shown = render.table(["node", "state"], [["é" * 3, "on\tgreen"], ["x" * 90, "off\tred"]])
+    lines = shown.splitlines()
+    assert [line.index(word) for line, word in zip(lines, ("STATE", "on", "off"), strict=True)] == [
+        92,
+        92,
+        92,
+    ]
