@@ -1,26 +1,30 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes what the option table says into the documentation of module `container`.
+"""Writes what the code's own tables say into the texts that people and tools read.
 
     python docs/generate.py          # writes
-    python docs/generate.py --check  # only says whether it is current (exit code 1 if not)
+    python docs/generate.py --check  # only says what is not current (exit code 1)
 
-ansible-doc reads DOCUMENTATION without running the file, so the text has to stand in it.
+ansible-doc reads DOCUMENTATION without running the file, editors read a schema file, and people
+read otto-yaml.md: so the text has to stand in all three.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from ansible_collections.otto.cluster.plugins.module_utils import cluster
 from ansible_collections.otto.cluster.plugins.module_utils.options import OPTIONS, argument_spec
 
-MODULE = Path(__file__).parents[1] / "otto_collection/plugins/modules/container.py"
-BEGIN = "# options of a service: written by docs/generate.py\n"
-END = "# end of the options of a service\n"
+ROOT = Path(__file__).resolve().parents[1]
 
 
-def options_text() -> str:
-    """The options of a service as YAML, below `options:`."""
+def module_options() -> str:
+    """The options of a service as YAML, below `options:` of module `container`."""
     lines = []
     for name, argument in argument_spec().items():
         lines.append(f"  {name}:")
@@ -42,24 +46,86 @@ def options_text() -> str:
     return "\n".join(lines) + "\n"
 
 
-def generated(text: str) -> str:
-    """The module's text with its options written anew."""
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    return head + BEGIN + options_text() + END + tail
+def schema() -> str:
+    """The JSON Schema of otto.yaml, as `otto-run schema` prints it."""
+    return json.dumps(cluster.schema(), indent=2) + "\n"
+
+
+def key_tables() -> str:
+    """A table for each section of otto.yaml, and one for the keys of a service."""
+    sections = cluster.schema()["properties"]
+    parts = []
+    for name, title in (("cluster", "cluster"), ("mqtt", "mqtt"), ("nodes", "nodes[]")):
+        parts += [f"### `{title}`", "", "| key | | meaning |", "| --- | --- | --- |"]
+        parts += _rows(_object_in(sections[name]))
+        parts.append("")
+    parts += ["### A service", "", "| key | when it changes | meaning |", "| --- | --- | --- |"]
+    for name, option in sorted(OPTIONS.items()):
+        how = "in place" if option.in_place else "replaced"
+        parts.append(f"| `{name}` | {how} | {_cell(option.doc)} |")
+    return "\n".join(parts) + "\n"
+
+
+def _object_in(shape: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The mapping that a section's schema describes, whatever stands around it."""
+    if "properties" in shape:
+        return shape
+    for inner in (shape.get("items"), *shape.get("anyOf", ())):
+        if isinstance(inner, Mapping) and (found := _object_in(inner)):
+            return found
+    return {}
+
+
+def _rows(shape: Mapping[str, Any]) -> Iterator[str]:
+    required = shape.get("required", ())
+    for name, value in shape["properties"].items():
+        must = "required" if name in required else ""
+        yield f"| `{name}` | {must} | {_cell(value.get('description', ''))} |"
+
+
+def _cell(text: str) -> str:
+    """Text of the option table (Ansible's C() for code) as it stands in a table of Markdown."""
+    return re.sub(r"C\(([^()]*)\)", r"`\1`", text).replace("|", "\\|")
+
+
+def between(begin: str, end: str, text: Callable[[], str]) -> Callable[[str], str]:
+    """Replaces what stands between two marker lines of a file."""
+
+    def replaced(old: str) -> str:
+        head, rest = old.split(begin)
+        return head + begin + text() + end + rest.split(end)[1]
+
+    return replaced
+
+
+WRITTEN: Mapping[str, Callable[[str], str]] = {
+    "otto_collection/plugins/modules/container.py": between(
+        "# options of a service: written by docs/generate.py\n",
+        "# end of the options of a service\n",
+        module_options,
+    ),
+    "docs/otto-yaml.md": between(
+        "<!-- keys: written by docs/generate.py -->\n", "<!-- end of the keys -->\n", key_tables
+    ),
+    "docs/otto.schema.json": lambda _: schema(),
+}
 
 
 def main() -> int:
-    text = MODULE.read_text(encoding="utf-8")
-    current = generated(text)
-    if text == current:
-        return 0
-    if "--check" in sys.argv:
-        print(f"{MODULE.name} is not current: python docs/generate.py", file=sys.stderr)
-        return 1
-    MODULE.write_text(current, encoding="utf-8")
-    print(f"{MODULE.name}: options written")
-    return 0
+    stale = 0
+    for name, generated in WRITTEN.items():
+        path = ROOT / name
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        new = generated(old)
+        if old == new:
+            continue
+        if "--check" in sys.argv:
+            print(f"{name} is not current: python docs/generate.py", file=sys.stderr)
+            stale = 1
+        else:
+            path.write_text(new, encoding="utf-8")
+            print(f"{name}: written")
+    return stale
 
 
 if __name__ == "__main__":
