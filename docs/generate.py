@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils import cluster
+from ansible_collections.otto.cluster.plugins.module_utils.option_engine import PLAN_ONLY
 from ansible_collections.otto.cluster.plugins.module_utils.options import OPTIONS, argument_spec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,6 +63,8 @@ def key_tables() -> str:
     parts += ["### A service", "", "| key | when it changes | meaning |", "| --- | --- | --- |"]
     for name, option in sorted(OPTIONS.items()):
         how = "in place" if option.in_place else "replaced"
+        if option.side is PLAN_ONLY:
+            how = "nothing to do"
         parts.append(f"| `{name}` | {how} | {_cell(option.doc)} |")
     return "\n".join(parts) + "\n"
 
