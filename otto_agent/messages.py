@@ -43,10 +43,10 @@ def client_id(cluster: str, node: str) -> str:
 
 
 def encode(payload: Mapping[str, Any]) -> bytes:
-    """The bytes of a payload. A text that is no valid Unicode (a file name in an error) is kept
-    readable rather than lost."""
+    """The bytes of a payload. What is no valid Unicode (a file name in an error) becomes a
+    question mark: a message is not lost for it, and no reader stumbles over it."""
     return json.dumps(payload, separators=(",", ":"), ensure_ascii=False, default=str).encode(
-        "utf-8", "backslashreplace"
+        "utf-8", "replace"
     )
 
 

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Parts of the agent that need nothing: waiting, queueing, wording, configuration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+
+from otto_agent import config, messages
+from otto_agent.backoff import Backoff, jittered
+from otto_agent.outbox import Message, Outbox
+
+
+def test_backoff_doubles_to_its_limit() -> None:
+    backoff = Backoff()
+    delays = []
+    now = 1000.0
+    for _ in range(11):
+        backoff = backoff.failed(now)
+        delays.append(backoff.delay)
+        assert not backoff.ready(now) and backoff.ready(now + backoff.delay)
+        now = backoff.ready_at
+    assert delays == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+
+
+@pytest.mark.parametrize(
+    ("failures", "pause", "delay"),
+    [
+        (0, 0, 1),
+        (3, 8, 8),  # soon after: one more
+        (3, 60, 8),
+        (3, 69, 1),  # 60 s and twice its delay of 4 s: stable, so it is a new case
+        (10, 500, 300),  # crashing every eight minutes is not stable for one who waits for five
+        (10, 700, 1),
+    ],
+)
+def test_backoff_forgets(failures: int, pause: float, delay: float) -> None:
+    backoff = Backoff(failures=failures, failed_at=100.0)
+    assert backoff.failed(100.0 + pause).delay == delay
+    assert Backoff().ready(0.0)
+
+
+def test_jitter_stays_within_half_and_all() -> None:
+    values = [jittered(10.0) for _ in range(200)]
+    assert 5.0 <= min(values) < 6.5 and 8.5 < max(values) <= 10.0
+
+
+def fill(outbox: Outbox, kinds: str) -> None:
+    names = {"m": messages.METRICS, "e": messages.EVENT, "r": messages.REPORT}
+    for number, kind in enumerate(kinds):
+        outbox.put(Message(names[kind], b"%s%d" % (kind.encode(), number)))
+
+
+def drain(outbox: Outbox) -> str:
+    taken = []
+    while (message := outbox.take()) is not None:
+        taken.append(message.payload.decode())
+    return " ".join(taken)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "left", "dropped"),
+    [
+        ("eme", "e0 m1 e2", 0),
+        ("memem", "e1 m2 e3 m4", 1),  # the oldest metrics
+        ("emmmmm", "e0 m3 m4 m5", 2),
+        ("eeeeee", "e2 e3 e4 e5", 2),  # no metrics left: the oldest event
+        ("rmrm", "m1 r2 m3", 0),  # a newer report replaces an older one
+        ("reeeeee", "r0 e4 e5 e6", 3),  # the report stays
+    ],
+)
+def test_outbox_drops_the_oldest(kinds: str, left: str, dropped: int) -> None:
+    outbox = Outbox(limit=4, window=99)
+    fill(outbox, kinds)
+    assert (drain(outbox), outbox.dropped) == (left, dropped)
+
+
+def test_outbox_sends_again_what_was_not_confirmed() -> None:
+    """In the old order, and no more at once than the window."""
+    outbox = Outbox(limit=10, window=2)
+    fill(outbox, "eeee")
+    for mid in (1, 2):
+        message = outbox.take()
+        assert message is not None
+        outbox.sent(mid, message)
+    assert outbox.take() is None, "the window is full"
+    outbox.confirmed(1)
+    assert len(outbox) == 3
+    outbox.back()
+    assert drain(outbox) == "e1 e2 e3"
+
+
+def test_messages() -> None:
+    """The documents of docs/architecture.md."""
+    assert messages.topic("home", "rpi-01", messages.STATUS) == "otto/v1/home/rpi-01/status"
+    assert messages.client_id("home", "rpi-01") == "otto-home-rpi-01"
+    assert messages.status("online", "b", 2, "0.1.0", 1.23456) == {
+        "v": 1,
+        "state": "online",
+        "boot": "b",
+        "conn": 2,
+        "agent": "0.1.0",
+        "time": 1.235,
+    }
+    assert messages.event("died", "text", "b", 7, 1.0, "web") == {
+        "v": 1,
+        "boot": "b",
+        "seq": 7,
+        "time": 1.0,
+        "kind": "died",
+        "service": "web",
+        "text": "text",
+    }
+    assert "service" not in messages.event("docker_gone", "text", "b", 7, 1.0)
+    body = {"services": {}, "revision": "r", "seq": "not this one"}
+    report = messages.report(body, "b", 3, 1.0)
+    assert (report["v"], report["boot"], report["seq"], report["revision"]) == (1, "b", 3, "r")
+    sample = messages.metrics({"load_1m": 1.0}, {"web": {}}, "b", 4, 1.0, 10.0, 2)
+    assert (sample["interval"], sample["dropped"]) == (10.0, 2)
+    assert json.loads(messages.encode({"text": "caf\xe9 \udcff"}))["text"] == "caf\xe9 ?"
+
+
+def test_unreachable_claims_nothing() -> None:
+    """What was known last stays in the report, but not as if it were seen now."""
+    last = {"services": {"web": {"state": "running", "health": "healthy", "image": "i"}}, "plan": 1}
+    body = messages.unreachable(last, "c", "n", "Docker does not answer", "why", "next")
+    assert body["services"] == {"web": {"state": None, "health": None, "image": "i"}}
+    assert body["errors"][0]["cause"] == "why" and "plan" not in body
+    assert last["services"]["web"]["state"] == "running"  # type: ignore[index]
+
+
+GOOD: dict[str, Any] = {"cluster": "c", "node": "n", "mqtt": {"host": "h"}}
+
+
+def test_config_defaults() -> None:
+    one = config.parse(GOOD)
+    assert (one.docker_url, one.mqtt.port) == ("unix:///var/run/docker.sock", 1883)
+    assert (one.metrics_interval, one.sweep_interval, one.mqtt.protocol) == (10, 60, "3.1.1")
+    one = config.parse({**GOOD, "mqtt": {"host": "h", "username": None, "password": None}})
+    assert one.mqtt.username == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"cluster": ""}, "cluster: expected text"),
+        ({"node": None}, "node: expected text"),
+        ({"mqtt": None}, "mqtt: expected an object"),
+        ({"mqtt": {}}, "mqtt.host: is missing"),
+        ({"mqtt": {"host": "h", "port": 0}}, "mqtt.port: expected 1 to 65535, found 0"),
+        ({"mqtt": {"host": "h", "port": True}}, "mqtt.port: expected a number"),
+        ({"mqtt": {"host": "h", "protocol": "4"}}, "mqtt.protocol: "),
+        ({"mqtt": {"host": "h", "password": "geheim"}}, "needs mqtt.username"),
+        ({"metrics_interval": 0}, "metrics_interval: expected 1 to 3600"),
+        ({"sweeps": 1}, "sweeps: unknown key"),
+    ],
+)
+def test_config_errors(change: dict[str, Any], told: str) -> None:
+    with pytest.raises(OttoError) as caught:
+        config.parse({**GOOD, **change})
+    assert told in caught.value.cause and "geheim" not in str(caught.value)
+
+
+def test_config_tells_everything_at_once(tmp_path: Path) -> None:
+    with pytest.raises(OttoError) as caught:
+        config.parse({"mqtt": {}})
+    assert all(word in caught.value.cause for word in ("cluster", "node", "mqtt.host"))
+    for content in (None, b"{", b"\xff", b"[]"):
+        file = tmp_path / "agent.json"
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(OttoError) as caught:
+            config.load(file)
+        assert str(file) in caught.value.message and caught.value.next
