@@ -199,7 +199,7 @@ def test_a_held_lock_names_its_holder_and_is_freed_by_death(store: TargetStore) 
         with pytest.raises(OttoError) as caught, store.lock(0.15, "second", told.append):
             pass
         assert "apply by ann" in caught.value.cause
-        assert "pid %d" % process.pid in caught.value.cause
+        assert f"pid {process.pid}," in caught.value.cause
         assert len(told) == 1
         assert "apply by ann" in told[0]
     finally:

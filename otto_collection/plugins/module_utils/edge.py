@@ -30,11 +30,11 @@ def page(node: str, errors: Iterable[Mapping[str, str]]) -> str:
     """All errors of a report, one after the other, as a person reads them."""
     parts = []
     for error in errors:
-        where = "%s: %s" % (node, error["service"]) if error["service"] else node
-        part = "%s: %s" % (where, error["message"])
+        where = "{}: {}".format(node, error["service"]) if error["service"] else node
+        part = "{}: {}".format(where, error["message"])
         for word in ("cause", "next"):
             if error[word]:
-                part += "\n    %-9s %s" % (word, error[word])
+                part += f"\n    {word:<9} {error[word]}"
         parts.append(part)
     return "\n".join(parts)
 
@@ -55,18 +55,20 @@ def diff_of(plan: Mapping[str, Any]) -> dict[str, str]:
         name = service["service"]
         verdict = service["verdict"]
         if verdict != "create" and (service["changes"] or verdict == "remove"):
-            before.append("%s:" % name)
+            before.append(f"{name}:")
         if verdict != "remove" and (service["changes"] or verdict == "create"):
-            after.append("%s:" % name)
+            after.append(f"{name}:")
         if verdict == "create":
-            after += ["  %s" % step["line"] for step in service["pulls"] + service["operations"]]
+            after += [
+                "  {}".format(step["line"]) for step in service["pulls"] + service["operations"]
+            ]
         if verdict == "remove":
-            before += ["  %s" % step["container"] for step in _removals(service)]
+            before += ["  {}".format(step["container"]) for step in _removals(service)]
         for change in service["changes"]:
             if change["old"] is not None:
-                before.append("  %s: %s" % (change["key"], change["old"]))
+                before.append("  {}: {}".format(change["key"], change["old"]))
             if change["new"] is not None:
-                after.append("  %s: %s" % (change["key"], change["new"]))
+                after.append("  {}: {}".format(change["key"], change["new"]))
     for step in plan["after"]:
         before.append(step["name"])
     return {"before": _text(before), "after": _text(after)}

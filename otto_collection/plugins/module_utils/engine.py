@@ -107,7 +107,7 @@ class DockerEngine:
         if not re.match(r"unix:///.|tcp://.", self.url):
             raise OttoError(
                 "Docker's address is not one that Otto can use",
-                cause="%r is neither unix:///path nor tcp://host:port" % self.url,
+                cause=f"{self.url!r} is neither unix:///path nor tcp://host:port",
                 next="set docker_url: unix:///var/run/docker.sock",
             )
 
@@ -154,7 +154,7 @@ class DockerEngine:
         try:
             response = client.request(
                 method,
-                "%s/v%s%s" % (client.base_url, client.api_version, path),
+                f"{client.base_url}/v{client.api_version}{path}",
                 params=params,
                 json=body,
                 headers=headers,
@@ -167,7 +167,7 @@ class DockerEngine:
                 return response
             return response.json() if response.content else None
         except (OSError, ValueError) as error:  # requests' own errors are OSErrors
-            raise self._silent(error, "%s %s" % (method, path)) from error
+            raise self._silent(error, f"{method} {path}") from error
 
     def _refused(self, response: Any) -> EngineError:
         text = response.text
@@ -182,17 +182,17 @@ class DockerEngine:
     def _silent(self, error: BaseException, doing: str) -> EngineError:
         """No answer: told apart by what the system said."""
         root = _root(error)
-        cause = "%s: %s" % (self.url, root)
+        cause = f"{self.url}: {root}"
         where = self.url[len("unix://") :] if self.url.startswith("unix://") else ""
         if isinstance(root, PermissionError):
             command = "sudo usermod -aG docker $(id -un)   (then log in again), or set become: true"
         elif "timed out" in str(root).lower():
-            cause = "%s: no answer to `%s` in %g s" % (self.url, doing, self.timeout)
+            cause = f"{self.url}: no answer to `{doing}` in {self.timeout:g} s"
             command = "systemctl status docker; journalctl -u docker -n 50"
         elif where:
             command = "systemctl status docker   (sudo systemctl enable --now docker starts it)"
         else:
-            command = "docker -H %s version" % self.url
+            command = f"docker -H {self.url} version"
         return EngineError("Docker does not answer", cause=cause, next=command)
 
     # ---- observing
@@ -207,7 +207,7 @@ class DockerEngine:
         references = {str(spec["image"]) for spec in target.services.values() if "image" in spec}
         images = {}
         for reference in sorted(references | {item.image_id for item in containers}):
-            document = self._find("/images/%s/json" % quote(reference, safe="/:@"))
+            document = self._find("/images/{}/json".format(quote(reference, safe="/:@")))
             if document is not None:
                 images[reference] = ObservedImage(
                     id=document["Id"],
@@ -254,7 +254,7 @@ class DockerEngine:
 
     def inspect(self, container: str) -> ObservedContainer | None:
         """One container by id or name; None when there is none."""
-        document = self._find("/containers/%s/json" % quote(container, safe=""))
+        document = self._find("/containers/{}/json".format(quote(container, safe="")))
         if document is None or document["State"].get("Status") == "removing":
             return None
         state = document["State"]
@@ -291,13 +291,13 @@ class DockerEngine:
         try:
             method = self._DISPATCH[type(operation)]
         except KeyError:
-            raise TypeError("no way to carry out %r" % type(operation).__name__) from None
+            raise TypeError(f"no way to carry out {type(operation).__name__!r}") from None
         try:
             return method(self, operation, progress or _quiet)
         except EngineError as error:
-            message = "Could not %s" % operation.line()
+            message = f"Could not {operation.line()}"
             if isinstance(operation, Await):
-                message = "Container %s did not come up" % operation.container
+                message = f"Container {operation.container} did not come up"
             failed = EngineError(message, cause=error.cause, next=error.next)
             failed.status = error.status
             failed.detail = error.detail
@@ -306,7 +306,7 @@ class DockerEngine:
     def _pull(self, operation: PullImage, progress: Progress) -> bool:
         docker = self._docker
         reference = operation.reference
-        path = "/images/%s/json" % quote(reference, safe="/:@")
+        path = "/images/{}/json".format(quote(reference, safe="/:@"))
         before = self._find(path)
         if before is not None and not operation.always:
             return False
@@ -337,9 +337,9 @@ class DockerEngine:
         after = self._find(path)
         if after is None:
             raise EngineError(
-                "Docker pulled %s and does not have it" % reference,
+                f"Docker pulled {reference} and does not have it",
                 cause="the image was removed while it was pulled",
-                next="docker pull %s" % reference,
+                next=f"docker pull {reference}",
             )
         return before is None or before["Id"] != after["Id"]
 
@@ -360,7 +360,7 @@ class DockerEngine:
                 status = event.get("status", "")
                 if event.get("id") and not status.startswith("Pulling from"):
                     layers[event["id"]] = status in ("Pull complete", "Already exists")
-                text = "%s: %d of %d layers" % (reference, sum(layers.values()), len(layers))
+                text = f"{reference}: {sum(layers.values())} of {len(layers)} layers"
                 if layers and text != told[1] and time.monotonic() - told[0] >= 1:
                     told = (time.monotonic(), text)
                     progress(text)
@@ -368,8 +368,8 @@ class DockerEngine:
             root = _root(error)
             raise EngineError(
                 "Docker cannot pull",
-                cause="the engine broke off, or said nothing for %g s: %s" % (PULL_SILENCE, root),
-                next="docker pull %s" % reference,
+                cause=f"the engine broke off, or said nothing for {PULL_SILENCE:g} s: {root}",
+                next=f"docker pull {reference}",
             ) from error
 
     def _create_network(self, operation: CreateNetwork, _progress: Progress) -> bool:
@@ -377,7 +377,7 @@ class DockerEngine:
         try:
             self._call("POST", "/networks/create", body=body)
         except EngineError as error:
-            found = self._find("/networks/%s" % quote(operation.name, safe=""))
+            found = self._find("/networks/{}".format(quote(operation.name, safe="")))
             labels = body.get("Labels") or {}
             if found is not None and (found.get("Labels") or {}) == labels:
                 return False  # another run made it between our look and now
@@ -385,14 +385,14 @@ class DockerEngine:
         return True
 
     def _remove_network(self, operation: RemoveNetwork, _progress: Progress) -> bool:
-        return self._unless_gone("DELETE", "/networks/%s" % quote(operation.name, safe=""))
+        return self._unless_gone("DELETE", "/networks/{}".format(quote(operation.name, safe="")))
 
     def _create_volume(self, operation: CreateVolume, _progress: Progress) -> bool:
         self._call("POST", "/volumes/create", body={**operation.body, "Name": operation.name})
         return True
 
     def _remove_volume(self, operation: RemoveVolume, _progress: Progress) -> bool:
-        return self._unless_gone("DELETE", "/volumes/%s" % quote(operation.name, safe=""))
+        return self._unless_gone("DELETE", "/volumes/{}".format(quote(operation.name, safe="")))
 
     def _create(self, operation: Create, _progress: Progress) -> bool:
         try:
@@ -421,7 +421,7 @@ class DockerEngine:
     def _start(self, operation: Start, _progress: Progress) -> bool:
         found = self.inspect(operation.id or operation.container)
         if found is not None and found.state == "paused":
-            self._call("POST", "/containers/%s/unpause" % found.id)
+            self._call("POST", f"/containers/{found.id}/unpause")
             return True
         self._call("POST", _path(operation, "/start"))
         return found is None or found.state != "running"
@@ -467,7 +467,7 @@ class DockerEngine:
         try:
             self._call(
                 "POST",
-                "/networks/%s/connect" % quote(operation.network, safe=""),
+                "/networks/{}/connect".format(quote(operation.network, safe="")),
                 body={"Container": reference, "EndpointConfig": dict(operation.config)},
             )
         except EngineError:
@@ -481,7 +481,7 @@ class DockerEngine:
         try:
             return self._unless_gone(
                 "POST",
-                "/networks/%s/disconnect" % quote(operation.network, safe=""),
+                "/networks/{}/disconnect".format(quote(operation.network, safe="")),
                 body={"Container": reference, "Force": False},
             )
         except EngineError:
@@ -517,8 +517,8 @@ class DockerEngine:
                 raise EngineError(
                     "",
                     cause="it was removed while it was waited for",
-                    next="docker events --since 10m --until 0m --filter container=%s"
-                    % operation.container,
+                    next="docker events --since 10m --until 0m --filter container="
+                    + operation.container,
                 )
             self._fail_if_down(found)
             waited = time.monotonic() - begun
@@ -530,16 +530,15 @@ class DockerEngine:
                 if found.health == "healthy":
                     return False
                 if waited >= operation.timeout:
-                    self._give_up(found, "it was not healthy within %d s" % operation.timeout)
+                    self._give_up(found, f"it was not healthy within {operation.timeout:.0f} s")
             elif waited >= operation.settle and found.state == "running":
                 return False
             elif waited >= max(operation.settle, operation.timeout):
-                self._give_up(found, "it is %s" % found.state)
+                self._give_up(found, f"it is {found.state}")
             if time.monotonic() - told >= 5:
                 told = time.monotonic()
-                progress(
-                    "%s: %s for %d s" % (operation.container, found.health or found.state, waited)
-                )
+                state = found.health or found.state
+                progress(f"{operation.container}: {state} for {waited:.0f} s")
             time.sleep(POLL)
 
     def _fail_if_down(self, found: ObservedContainer) -> None:
@@ -547,13 +546,15 @@ class DockerEngine:
         state = found.inspect["State"]
         if restarts or found.state == "restarting":
             # While it runs again, the engine shows 0 instead of the exit code that it ended with.
-            code = "" if found.state == "running" else " with exit code %d" % found.exit_code
-            self._give_up(found, "it ends%s and is started again and again" % code)
+            code = "" if found.state == "running" else f" with exit code {found.exit_code}"
+            self._give_up(found, f"it ends{code} and is started again and again")
         if found.state == "dead" or (found.state == "exited" and found.exit_code != 0):
-            why = "it ended with exit code %d" % found.exit_code
+            why = f"it ended with exit code {found.exit_code}"
             if state.get("OOMKilled"):
                 why += " (killed: out of memory)"
-            self._give_up(found, why + (": %s" % state["Error"] if state.get("Error") else ""))
+            self._give_up(
+                found, why + (": {}".format(state["Error"]) if state.get("Error") else "")
+            )
         if found.state == "created":
             self._give_up(found, "it was never started: %s" % (state.get("Error") or "no error"))
         if found.health == "unhealthy":
@@ -564,7 +565,9 @@ class DockerEngine:
         said = ""
         if found.state == "running" and health:
             last = health[-1]
-            said = "health check exit code %s: %s" % (last.get("ExitCode"), last.get("Output", ""))
+            said = "health check exit code {}: {}".format(
+                last.get("ExitCode"), last.get("Output", "")
+            )
         else:
             said = self.logs(found.id, lines=5)
         said = " | ".join(line.strip() for line in said.splitlines() if line.strip())
@@ -572,8 +575,8 @@ class DockerEngine:
             said = "..." + said[-600:]
         raise EngineError(
             "",
-            cause=why + (" (%s)" % said if said else " (it wrote nothing)"),
-            next="docker logs %s" % found.name,
+            cause=why + (f" ({said})" if said else " (it wrote nothing)"),
+            next=f"docker logs {found.name}",
         )
 
     def logs(self, container: str, lines: int = 20) -> str:
@@ -581,7 +584,7 @@ class DockerEngine:
         try:
             raw = self._client.logs(container, stdout=True, stderr=True, tail=lines)
         except (self._docker.errors.DockerException, OSError) as error:
-            return "its log cannot be read: %s" % _root(error)
+            return f"its log cannot be read: {_root(error)}"
         return bytes(raw).decode("utf-8", "replace")
 
     # ---- events
@@ -611,7 +614,7 @@ class DockerEngine:
         if not self._closed.is_set():
             raise EngineError(
                 "Docker's events ended",
-                cause="%s closed the stream (the engine is stopping?)" % self.url,
+                cause=f"{self.url} closed the stream (the engine is stopping?)",
                 next="systemctl status docker",
             )
 
@@ -651,7 +654,7 @@ def _quiet(_text: str) -> None:
 
 
 def _path(operation: Any, action: str = "") -> str:
-    return "/containers/%s%s" % (quote(operation.id or operation.container, safe=""), action)
+    return "/containers/{}{}".format(quote(operation.id or operation.container, safe=""), action)
 
 
 def _objects(
@@ -726,4 +729,4 @@ def _pull_hint(text: str, reference: str) -> str:
     for pattern, command in _PULL_HINTS:
         if re.search(pattern, text, re.IGNORECASE):
             return command % reference if "%s" in command else command
-    return "docker pull %s" % reference
+    return f"docker pull {reference}"

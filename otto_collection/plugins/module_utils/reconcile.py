@@ -296,7 +296,7 @@ class _Run:
 
     def _carry_out_service(self, service: ServicePlan) -> None:
         for index, operation in enumerate(service.operations):
-            self.progress("%s: %s" % (service.service, operation.line()))
+            self.progress(f"{service.service}: {operation.line()}")
             trouble = self._execute(operation)
             if trouble is not None:
                 trouble = self._undo(service, index, trouble)
@@ -308,10 +308,10 @@ class _Run:
         undone = service.undo(index)
         failures = []
         for operation in undone:
-            self.progress("%s: undo: %s" % (service.service, operation.line()))
+            self.progress(f"{service.service}: undo: {operation.line()}")
             failure = self._execute(operation)
             if failure is not None:
-                failures.append("%s: %s" % (failure.message, failure.cause))
+                failures.append(f"{failure.message}: {failure.cause}")
             elif isinstance(operation, Rename) and trouble.next.endswith(
                 "docker logs " + operation.container
             ):
@@ -346,9 +346,9 @@ class _Run:
         except Exception as error:  # a fault of ours must not keep the other services down
             place = traceback.extract_tb(error.__traceback__)[-1]
             return Trouble(
-                "Otto itself failed at: %s" % operation.line(),
-                cause="%s: %s (%s, line %s)"
-                % (type(error).__name__, error, PurePath(place.filename).name, place.lineno),
+                f"Otto itself failed at: {operation.line()}",
+                cause=f"{type(error).__name__}: {error}"
+                f" ({PurePath(place.filename).name}, line {place.lineno})",
                 next="report this as a fault of Otto, with the line above",
             )
 

@@ -31,7 +31,7 @@ def docker_module(bundle: Path = BUNDLE) -> Any:
     except ImportError as error:
         raise OttoError(
             "The Docker SDK for Python is missing on this node",
-            cause="%s (%s has no %s)" % (error, sys.executable, bundle),
+            cause=f"{error} ({sys.executable} has no {bundle})",
             next="otto-run apply   (or ansible-playbook site.yml: both install it with the agent;"
             " without the agent: apt-get install python3-docker)",
         ) from error

@@ -140,7 +140,7 @@ class TargetStore:
                 raise
             _sync_directory(self.directory)
         except OSError as error:
-            raise self._failed("write %s in" % path.name, error) from error
+            raise self._failed(f"write {path.name} in", error) from error
 
     def _set_aside(self, raw: bytes) -> None:
         """Keep a copy of a broken target.json for whoever looks for the cause.
@@ -154,7 +154,7 @@ class TargetStore:
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise self._failed("read %s in" % self.bad_path.name, error) from error
+            raise self._failed(f"read {self.bad_path.name} in", error) from error
         self._replace(self.bad_path, raw)
 
     def _make_directory(self) -> None:
@@ -170,9 +170,9 @@ class TargetStore:
 
     def _failed(self, doing: str, error: OSError) -> OttoError:
         return OttoError(
-            "Cannot %s %s" % (doing, self.directory),
+            f"Cannot {doing} {self.directory}",
             cause=error.strerror or str(error),
-            next="df -h %s; ls -ld %s" % (self.directory, self.directory),
+            next=f"df -h {self.directory}; ls -ld {self.directory}",
         )
 
     # ---- the lock
@@ -200,11 +200,8 @@ class TargetStore:
             if os.geteuid() in (0, state.st_uid):
                 self._own(descriptor, 0o660)
             self._acquire(descriptor, timeout, waiting)
-            text = "pid %d, %s, since %s" % (
-                os.getpid(),
-                holder,
-                time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            )
+            since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            text = f"pid {os.getpid()}, {holder}, since {since}"
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, text.encode("utf-8"), 0)
             try:
@@ -239,9 +236,10 @@ class TargetStore:
             if time.monotonic() >= deadline:
                 raise OttoError(
                     "This node is being worked on by somebody else",
-                    cause="the lock %s is held by: %s"
-                    % (self.lock_path, self.holder() or "(no name)"),
-                    next="wait for it and try again; who it is: fuser -v %s" % self.lock_path,
+                    cause="the lock {} is held by: {}".format(
+                        self.lock_path, self.holder() or "(no name)"
+                    ),
+                    next=f"wait for it and try again; who it is: fuser -v {self.lock_path}",
                 )
             time.sleep(min(_POLL, max(0.0, deadline - time.monotonic())))
 
@@ -273,13 +271,13 @@ def _attempt(path: Path) -> _Attempt:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        return _Attempt(problem="%s is missing" % path)
+        return _Attempt(problem=f"{path} is missing")
     except OSError as error:
         # Not "broken": a file that may not be read is no reason to fall back to an older one.
         raise OttoError(
             "Cannot read the target of this node",
-            cause="%s: %s" % (path, error.strerror or error),
-            next="ls -l %s   (it must belong to the owner of %s)" % (path, path.parent),
+            cause=f"{path}: {error.strerror or error}",
+            next=f"ls -l {path}   (it must belong to the owner of {path.parent})",
         ) from error
     try:
         envelope: dict[str, Any] = json.loads(raw.decode("utf-8", "surrogatepass"))
@@ -289,7 +287,7 @@ def _attempt(path: Path) -> _Attempt:
             raise ValueError("its checksum does not fit")
         return _Attempt(target=Target.from_json(envelope["target"]), raw=raw)
     except (ValueError, RecursionError) as error:
-        return _Attempt(raw=raw, problem="%s: %s (%d bytes)" % (path, error, len(raw)))
+        return _Attempt(raw=raw, problem=f"{path}: {error} ({len(raw)} bytes)")
 
 
 def _sync_directory(directory: Path) -> None:

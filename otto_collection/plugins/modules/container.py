@@ -344,11 +344,11 @@ def as_it_is(found: ObservedContainer, state: str) -> Plan:
     Its label io.otto.spec does not serve: what was changed in place since is not in it.
     """
     if found.cluster is not None or found.service is None:
-        whose = "belongs to cluster %s" % found.cluster if found.cluster else "is not Otto's"
+        whose = f"belongs to cluster {found.cluster}" if found.cluster else "is not Otto's"
         raise OttoError(
-            "Container %s %s" % (found.name, whose),
+            f"Container {found.name} {whose}",
             cause="this module touches only what it made",
-            next="otto-run apply" if found.cluster else "docker restart %s" % found.name,
+            next="otto-run apply" if found.cluster else f"docker restart {found.name}",
         )
     steps: list = []
     runs = found.state in ("running", "restarting", "paused")
@@ -381,7 +381,7 @@ def work(engine: DockerEngine, params: dict, check: bool) -> Report:
         if state == "stopped":
             return Plan(services=(ServicePlan(name, "up_to_date"),))
         raise OttoError(
-            "There is no container %s" % name,
+            f"There is no container {name}",
             cause="and no image is given to make one from",
             next="add image=..., such as image=nginx:alpine",
         )

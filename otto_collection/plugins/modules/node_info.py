@@ -216,14 +216,14 @@ def ask_docker(url: str, timeout: float) -> dict:
     elif parts.scheme in ("tcp", "http") and parts.hostname:
         connection = http.client.HTTPConnection(parts.hostname, parts.port or 2375, timeout=timeout)
     else:
-        found["error"] = "%s is neither unix:///path nor tcp://host:port" % url
+        found["error"] = f"{url} is neither unix:///path nor tcp://host:port"
         return found
     try:
         connection.request("GET", "/version")
         response = connection.getresponse()
         body = response.read()
         if response.status != 200:
-            raise ValueError("answered %d %s" % (response.status, response.reason))
+            raise ValueError(f"answered {response.status} {response.reason}")
         document = json.loads(body)
         found.update(
             present=True,
@@ -232,7 +232,7 @@ def ask_docker(url: str, timeout: float) -> dict:
             api_version=str(document["ApiVersion"]),
         )
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
-        found["error"] = "%s: %s" % (url, getattr(error, "strerror", None) or error)
+        found["error"] = "{}: {}".format(url, getattr(error, "strerror", None) or error)
     finally:
         connection.close()
     return found
@@ -285,7 +285,7 @@ def ask_systemd() -> dict:
     )
     values = dict(line.partition("=")[::2] for line in answer.stdout.splitlines())
     return {
-        "active": values.get("ActiveState") or "unknown: %s" % answer.stderr.strip(),
+        "active": values.get("ActiveState") or f"unknown: {answer.stderr.strip()}",
         "enabled": values.get("UnitFileState") == "enabled",
     }
 
@@ -337,7 +337,7 @@ def main() -> None:
             "time": time.time(),
         }
     except (OSError, subprocess.SubprocessError) as error:
-        module.fail_json(msg="Cannot look at %s: %s" % (os.uname().nodename, error))
+        module.fail_json(msg=f"Cannot look at {os.uname().nodename}: {error}")
     module.exit_json(changed=False, **result)
 
 

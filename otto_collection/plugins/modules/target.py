@@ -146,7 +146,7 @@ def bring(module: AnsibleModule, store: TargetStore) -> Report:
     except BrokenTarget as error:
         problem = error.cause
     if problem:
-        module.warn("The earlier target could not be read, it is written anew: %s" % problem)
+        module.warn(f"The earlier target could not be read, it is written anew: {problem}")
     with DockerEngine(module.params["docker_url"], module.params["timeout"]) as engine:
         return apply(
             engine,
@@ -155,7 +155,7 @@ def bring(module: AnsibleModule, store: TargetStore) -> Report:
             check=module.check_mode,
             workers=module.params["workers"],
             lock_timeout=module.params["lock_timeout"],
-            holder="apply of revision %s" % target.revision,
+            holder=f"apply of revision {target.revision}",
         )
 
 
@@ -176,7 +176,7 @@ def take_down(module: AnsibleModule, store: TargetStore) -> Report:
     with DockerEngine(module.params["docker_url"], module.params["timeout"]) as engine:
         if module.check_mode:
             return remove(engine, target.cluster, **how)
-        with store.lock(module.params["lock_timeout"], "down of %s" % target.cluster):
+        with store.lock(module.params["lock_timeout"], f"down of {target.cluster}"):
             # First forgotten, then removed: the other way round, an agent that comes in between
             # (or after an interruption) would bring everything back.
             store.clear()
