@@ -85,8 +85,8 @@ retry_files_enabled = False
 forks = 25
 
 [inventory]
-# Otto's plugin first: the yaml plugin would read `nodes:` as an empty group, without a word.
-enable_plugins = otto.cluster.otto, host_list, script, auto, yaml, ini, toml
+# Not the yaml plugin: it would read `nodes:` as an empty group, without a word.
+enable_plugins = otto.cluster.otto, host_list, script, auto
 any_unparsed_is_failed = True
 
 [ssh_connection]

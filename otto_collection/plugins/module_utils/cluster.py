@@ -32,6 +32,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     Problem,
     Problems,
     nearest,
+    show_value,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.model import Spec
 from ansible_collections.otto.cluster.plugins.module_utils.option_text import (
@@ -489,6 +490,7 @@ class _Reader:
         services = self._services(top.get("services", []), nodes)
         self._same_engine(nodes)
         self._jumps(nodes)
+        self._broker(top.get("mqtt"), nodes)
         self._references(services, networks, volumes)
         self._clashes(services)
         self._stop_if_wrong()
@@ -617,6 +619,16 @@ class _Reader:
                     expected="one node for each engine",
                 )
             seen.setdefault(key, node.id)
+
+    def _broker(self, mqtt: Mapping[str, Any] | None, nodes: Sequence[Node]) -> None:
+        """To an agent on another host, localhost is that host."""
+        far = [node.id for node in nodes if not (node.is_local or _looks_remote(node))]
+        if mqtt and far and mqtt.get("host", "").lower() in LOCAL_HOSTS:
+            self._at("mqtt", "host").problem(
+                f"is {far[0]} itself, seen from there",
+                found=show_value(mqtt["host"]),
+                expected="the address by which the nodes reach the broker",
+            )
 
     def _jumps(self, nodes: Sequence[Node]) -> None:
         """A jump through oneself, or in a circle, never arrives."""
