@@ -32,7 +32,6 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     Problem,
     Problems,
     nearest,
-    show_value,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.model import Spec
 from ansible_collections.otto.cluster.plugins.module_utils.option_text import (
@@ -626,7 +625,7 @@ class _Reader:
         if mqtt and far and mqtt.get("host", "").lower() in LOCAL_HOSTS:
             self._at("mqtt", "host").problem(
                 f"is {far[0]} itself, seen from there",
-                found=show_value(mqtt["host"]),
+                found=mqtt["host"],
                 expected="the address by which the nodes reach the broker",
             )
 
