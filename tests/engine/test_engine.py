@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -269,6 +270,82 @@ def test_events_come_and_close_ends_them(cluster: str) -> None:
         assert "die" in mine()
     thread.join(5)
     assert not thread.is_alive()
+
+
+class Proxy:
+    """A TCP door to the engine. It can swallow the answer to a request, and drop everybody."""
+
+    def __init__(self, swallow: bytes = b"") -> None:
+        self.swallow = swallow
+        self.pairs: list[socket.socket] = []
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"tcp://127.0.0.1:{self.server.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                client, _address = self.server.accept()
+                engine = socket.socket(socket.AF_UNIX)
+                engine.connect(URL.removeprefix("unix://"))
+                self.pairs += [client, engine]
+                mute = threading.Event()
+                for source, sink in ((client, engine), (engine, client)):
+                    threading.Thread(
+                        target=self._copy, args=(source, sink, client, mute), daemon=True
+                    ).start()
+
+    def _copy(
+        self, source: socket.socket, sink: socket.socket, client: socket.socket, mute: Any
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if source is client and self.swallow and self.swallow in data:
+                    mute.set()
+                if source is client or not mute.is_set():
+                    sink.sendall(data)
+
+    def drop(self) -> None:
+        for one in [self.server, *self.pairs]:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+
+def test_a_create_whose_answer_is_lost_has_succeeded(cluster: str) -> None:
+    """The engine made it and the answer never came: it is looked up by name, not made twice."""
+    proxy = Proxy(swallow=b"/containers/create")
+    try:
+        with DockerEngine(proxy.url, timeout=3) as engine:
+            assert engine.execute(Create(f"{cluster}-web", IMAGE, body(cluster)))
+            (found,) = engine.observe(Target(cluster, "here")).containers
+            assert found.state == "created"
+    finally:
+        proxy.drop()
+
+
+def test_a_broken_event_stream_is_loud() -> None:
+    """An engine that goes away ends the events with an error, never in silence."""
+    proxy = Proxy()
+    engine = DockerEngine(proxy.url)
+    caught: list[OttoError] = []
+
+    def listen() -> None:
+        try:
+            for _event in engine.events():
+                pass
+        except OttoError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    wait_for(lambda: engine._streams, seconds=10, what="the stream")
+    proxy.drop()
+    thread.join(10)
+    engine.close()
+    assert not thread.is_alive()
+    assert "Docker" in caught[0].message
+    assert proxy.url in caught[0].cause
 
 
 def test_no_engine_at_the_address(tmp_path: Path) -> None:
