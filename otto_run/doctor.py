@@ -229,6 +229,8 @@ def _no_answer(node: Any, done: subprocess.CompletedProcess[str], known_hosts: P
     said = clean(done.stderr or done.stdout or f"exit code {done.returncode}", 300)
     if "Permission denied" in said:
         return Check("login", "fail", said, f"ssh-copy-id {ssh.destination(node)}")
+    if "Host key verification failed" in said and node.jump:
+        return Check("login", "fail", said, ssh.trust_jump(node))
     if done.returncode == 127 or "No such file" in said:
         return Check(
             "python",

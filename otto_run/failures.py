@@ -47,8 +47,12 @@ _CONNECTION: tuple[tuple[str, str, Advice], ...] = (
     ),
     (
         "Host key verification failed",
-        "its host key is not known",
-        lambda _node, _known: "otto-run apply   (on a terminal: it shows the key and asks)",
+        "its host key, or that of its jump host, is not known",
+        lambda node, _known: (
+            ssh.trust_jump(node)
+            if node.jump
+            else "otto-run apply   (on a terminal: it shows the key and asks)"
+        ),
     ),
     (
         "Permission denied",

@@ -104,7 +104,7 @@ def outcome(result: dict[str, Any], *, unreachable: bool = False, **more: Any) -
             "another one",
             "ssh-keygen -R '10.0.0.1'",
         ),
-        ("Host key verification failed.", "not known", "otto-run apply"),
+        ("Host key verification failed.", "is not known", "otto-run apply"),
         ("pi@10.0.0.1: Permission denied (publickey).", "nobody", "ssh-copy-id pi@10.0.0.1"),
         ("ssh: connect to host: Connection refused", "nothing listens", "ssh "),
         ("ssh: connect to host: Connection timed out", "does not answer", "ssh "),
