@@ -86,14 +86,16 @@ class Nodes:
 
 
 @pytest.fixture(scope="module")
-def nodes(lab_hosts: dict[str, LabHost], tmp_path_factory: pytest.TempPathFactory) -> Nodes:
+def nodes(
+    lab_hosts: dict[str, LabHost], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Nodes]:
     archive = sdk_archive()
     hosts = {}
     for name in NODES:
         subprocess.run(
             [
                 *("ssh", "-F", str(LAB_STATE / "ssh_config"), name),
-                f"rm -rf {SDK} && mkdir {SDK} && tar -C {SDK} -xz",
+                f"sudo rm -rf {SDK} && mkdir {SDK} && tar -C {SDK} -xz",
             ],
             input=archive,
             check=True,
@@ -109,7 +111,9 @@ def nodes(lab_hosts: dict[str, LabHost], tmp_path_factory: pytest.TempPathFactor
     }
     inventory = tmp_path_factory.mktemp("nodes") / "hosts.yml"
     inventory.write_text(json.dumps({"all": {"hosts": hosts, "vars": variables}}))
-    return Nodes(lab_hosts, inventory)
+    yield Nodes(lab_hosts, inventory)
+    for name in NODES:
+        lab_hosts[name].run(f"rm -rf {SDK}")
 
 
 @pytest.fixture
