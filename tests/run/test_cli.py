@@ -17,7 +17,7 @@ from tests.run.conftest import OTTO_RUN, Typed, free_port
 
 GOOD = """
 cluster: {name: home}
-mqtt: {host: 127.0.0.1, port: %d}
+mqtt: {host: 127.0.0.4, port: %d}
 nodes:
   - {id: rpi-01, host: 127.0.0.2, user: pi, port: 9}
   - {id: rpi-02, host: 127.0.0.3, user: pi, port: 9}

@@ -40,7 +40,7 @@ def running(typed: Typed, lab_hosts: dict[str, LabHost]) -> Iterator[subprocess.
     lab_hosts["rpi-01"].run(script)
     document = {
         "cluster": {"name": "interrupted", "known_hosts": str(LAB_STATE / "known_hosts")},
-        "mqtt": {"host": "127.0.0.1", "port": free_port()},
+        "mqtt": {"host": "10.77.0.1", "port": free_port()},
         "nodes": [
             {
                 "id": "rpi-01",
