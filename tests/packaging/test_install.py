@@ -34,6 +34,7 @@ def playbook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Playbook]:
     """Runs one of the collection's playbooks; `agent=` is a folder with another otto_agent."""
     folder = tmp_path_factory.mktemp("install")
     (folder / "otto.yaml").write_text(FILE)
+    (folder / "other.otto.yaml").write_text(FILE.replace("name: packtest", "name: other"))
     # A copy: who edits the tree during the test makes another bundle.
     site, skip = folder / "site", shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "otto_agent", site / "otto_agent", ignore=skip)
@@ -42,12 +43,12 @@ def playbook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Playbook]:
     )
 
     def run(
-        name: str, *options: str, agent: Path | None = None
+        name: str, *options: str, agent: Path | None = None, file: str = "otto.yaml"
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [
                 Path(sys.executable).with_name("ansible-playbook"),
-                *("-i", "otto.yaml", f"otto.cluster.{name}", *options),
+                *("-i", file, f"otto.cluster.{name}", *options),
             ],
             cwd=folder,
             env={
@@ -90,6 +91,18 @@ def test_a_node_gets_its_agent_and_then_nothing(playbook: Playbook, host: LabHos
     pid = host.run("systemctl show otto-agent -p MainPID --value")
     again = playbook("site")
     assert recap(again) == {"ok": "2", "changed": "0", "failed": "0", "skipped": "1"}, again.stdout
+    assert host.run("systemctl show otto-agent -p MainPID --value") == pid
+
+
+@pytest.mark.parametrize("name", ["site", "plan", "down"])
+def test_another_cluster_gets_no_hold_of_the_node(
+    playbook: Playbook, host: LabHost, name: str
+) -> None:
+    """Apply, plan and down of another cluster say whose the host is, and touch nothing."""
+    pid = host.run("systemctl show otto-agent -p MainPID --value")
+    done = playbook(name, file="other.otto.yaml")
+    assert done.returncode == 2, done.stdout
+    assert "belongs to the cluster packtest" in done.stdout + done.stderr
     assert host.run("systemctl show otto-agent -p MainPID --value") == pid
 
 

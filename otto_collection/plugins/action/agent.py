@@ -41,6 +41,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         variables = task_vars or {}
         arguments = dict(self._task.args)
         installed = arguments.pop("installed", None)
+        if "otto_cluster" in variables:
+            arguments["cluster"] = self._templar.template(variables["otto_cluster"])
         if arguments.get("state", "present") not in ("present", "unpacked"):
             return _joined(result, self._execute_module(MODULE, arguments, task_vars=task_vars))
         try:

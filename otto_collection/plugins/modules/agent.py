@@ -17,6 +17,8 @@ description:
     the former agent is started again, and the module fails with the last lines of the journal.
   - Used in a playbook it is an action that builds the bundle and both files on the control machine
     from the variables of the host, and sends the bundle only where it is needed.
+  - A host has one agent and belongs to one cluster. Where it belongs to another one, nothing is
+    touched and the module fails with what to do.
   - Needs Python 3.9 and systemd on the node; no pip and no network.
 author:
   - The Otto authors (@otto-cluster)
@@ -39,6 +41,9 @@ options:
     description: Seconds that the agent has to report that it is ready.
     type: int
     default: 60
+  cluster:
+    description: Name of the cluster that the node is to belong to. Set by the action.
+    type: str
   version:
     description: Version of the bundle. Set by the action.
     type: str
@@ -296,7 +301,21 @@ class Agent:
         self.version = current_version()
         self.config = read(CONFIG)
         self.unit = read(UNIT)
+        self._same_cluster()
         self.service = service() if self.params["state"] != "unpacked" else {}
+
+    def _same_cluster(self):
+        """Two clusters on one host would take its agent from each other, apply by apply."""
+        try:
+            theirs = json.loads(self.config or "{}").get("cluster")
+        except (ValueError, AttributeError):
+            return  # not readable: an agent that cannot run, to be mended
+        if theirs and self.params["cluster"] and theirs != self.params["cluster"]:
+            raise Failed(
+                f"This host belongs to the cluster {theirs}: it has that one's agent.\n"
+                f"    next      `otto-run down` with the otto.yaml of {theirs}; if that is lost:"
+                f" `sudo rm {CONFIG}` on the host, then again"
+            )
 
     @property
     def active(self):
@@ -483,6 +502,7 @@ def main():
             },
             "installed": {"type": "dict"},
             "timeout": {"type": "int", "default": 60},
+            "cluster": {"type": "str"},
             "version": {"type": "str"},
             "bundle": {"type": "str", "no_log": True},  # not secret: half a megabyte
             "config": {"type": "str", "no_log": True},
