@@ -34,7 +34,7 @@ def test_first_apply_takes_a_bare_host_to_serving(
 ) -> None:
     """rpi-03 has neither Docker nor Otto: one apply and it serves, with no pip on it."""
     subprocess.run(
-        [sys.executable, "-m", "lab", "up", "--fresh", "rpi-03"], cwd=ROOT, check=True, timeout=300
+        [sys.executable, "-m", "lab", "up", "--fresh", *lab_hosts], cwd=ROOT, check=True, timeout=300
     )
     bare = lab_hosts["rpi-03"]
     assert bare.run("command -v docker || echo none") == "none"
@@ -126,7 +126,7 @@ def test_agent_heals_without_the_control_plane(lab_hosts: dict[str, LabHost]) ->
 def test_status_follows_the_agent(
     folder: Folder, control_plane: object, lab_hosts: dict[str, LabHost]
 ) -> None:
-    """Stopped: offline. Killed: offline by the last will. Started: online again."""
+    """Stopped: offline. Killed: offline, by the last will. Started again: online."""
     host = lab_hosts["rpi-02"]
 
     def state_is(state: str) -> bool:
@@ -136,7 +136,16 @@ def test_status_follows_the_agent(
     wait_for(lambda: state_is("offline"), seconds=15, what="offline after stop", every=0.3)
     host.run("systemctl start otto-agent")
     wait_for(lambda: state_is("online"), seconds=30, what="online after start", every=0.3)
-    assert "cpu_percent" in str(folder.status()["rpi-02"])
+    host.run("systemctl kill --signal=KILL otto-agent && systemctl stop otto-agent")
+    wait_for(lambda: state_is("offline"), seconds=15, what="offline by the last will", every=0.3)
+    host.run("systemctl start otto-agent")
+    wait_for(lambda: state_is("online"), seconds=30, what="online once more", every=0.3)
+    wait_for(
+        lambda: "cpu_percent" in str(folder.status()["rpi-02"]["metrics"]),
+        seconds=30,
+        what="a sample with a rate, which is the second one",
+        every=0.3,
+    )
 
 
 @pytest.mark.parametrize(
