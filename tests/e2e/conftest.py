@@ -21,7 +21,7 @@ BIN = Path(sys.executable).parent
 
 
 class Folder:
-    """A person's folder: otto.yaml in it, a state directory of its own, a terminal without colours."""
+    """A person's folder: otto.yaml in it, a state directory of its own, no colours."""
 
     def __init__(self, path: Path, cluster: str) -> None:
         self.path = path

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import urllib.request
-from pathlib import Path
 
 import pytest
 
@@ -34,7 +33,10 @@ def test_first_apply_takes_a_bare_host_to_serving(
 ) -> None:
     """rpi-03 has neither Docker nor Otto: one apply and it serves, with no pip on it."""
     subprocess.run(
-        [sys.executable, "-m", "lab", "up", "--fresh", *lab_hosts], cwd=ROOT, check=True, timeout=300
+        [sys.executable, "-m", "lab", "up", "--fresh", *lab_hosts],
+        cwd=ROOT,
+        check=True,
+        timeout=300,
     )
     bare = lab_hosts["rpi-03"]
     assert bare.run("command -v docker || echo none") == "none"
@@ -123,9 +125,8 @@ def test_agent_heals_without_the_control_plane(lab_hosts: dict[str, LabHost]) ->
     assert new != old
 
 
-def test_status_follows_the_agent(
-    folder: Folder, control_plane: object, lab_hosts: dict[str, LabHost]
-) -> None:
+@pytest.mark.usefixtures("control_plane")
+def test_status_follows_the_agent(folder: Folder, lab_hosts: dict[str, LabHost]) -> None:
     """Stopped: offline. Killed: offline, by the last will. Started again: online."""
     host = lab_hosts["rpi-02"]
 
@@ -197,7 +198,7 @@ def test_an_unreachable_node_does_not_hold_up_the_others(
     folder.write()
 
 
-def test_a_second_apply_is_told_who_holds_the_lock(folder: Folder, tmp_path: Path) -> None:
+def test_a_second_apply_is_told_who_holds_the_lock(folder: Folder) -> None:
     """Exit code 4 while another apply runs."""
     first = subprocess.Popen(
         ["otto-run", "apply", "--yes"],

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Optional, Tuple
+from typing import Any
 
 Spec = Mapping[str, Any]
 
@@ -41,7 +42,7 @@ class Target:
     """All that one node must be.
 
     services: service name -> spec.
-    networks: key in the file -> {"name": engine name, "external": bool, "driver"?, "options"?, ...}.
+    networks: key in the file -> {"name": engine name, "external": bool, "driver"?, ...}.
     volumes: the same shape as networks.
     sensitive: service name -> names of its environment variables whose values are never shown.
     """
@@ -51,7 +52,7 @@ class Target:
     services: Mapping[str, Spec] = field(default_factory=dict)
     networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     volumes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    sensitive: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
+    sensitive: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The document that is written to target.json and handed to the module."""
@@ -69,7 +70,7 @@ class Target:
     def from_json(cls, document: Any) -> Target:
         """Read a target document. Raises ValueError that names what is wrong with it."""
         if not isinstance(document, Mapping):
-            raise ValueError("a target is a mapping, found %s" % type(document).__name__)
+            raise ValueError(f"a target is a mapping, found {type(document).__name__}")
         if document.get("format") != TARGET_FORMAT:
             raise ValueError(
                 "target format %r is not %d: written by another version of Otto"
@@ -77,10 +78,10 @@ class Target:
             )
         for key in ("cluster", "node"):
             if not isinstance(document.get(key), str) or not document[key]:
-                raise ValueError("target has no %s" % key)
+                raise ValueError(f"target has no {key}")
         for key in ("services", "networks", "volumes", "sensitive"):
             if not isinstance(document.get(key), Mapping):
-                raise ValueError("target has no mapping %s" % key)
+                raise ValueError(f"target has no mapping {key}")
         return cls(
             cluster=document["cluster"],
             node=document["node"],
@@ -105,7 +106,7 @@ class ObservedContainer:
     state: str
     """created, running, paused, restarting, removing, exited or dead"""
     exit_code: int
-    health: Optional[str]
+    health: str | None
     """starting, healthy, unhealthy; None where no healthcheck stands"""
     image: str
     """the reference that it was created from"""
@@ -114,15 +115,15 @@ class ObservedContainer:
     inspect: Mapping[str, Any]
 
     @property
-    def cluster(self) -> Optional[str]:
+    def cluster(self) -> str | None:
         return self.labels.get(LABEL_CLUSTER)
 
     @property
-    def service(self) -> Optional[str]:
+    def service(self) -> str | None:
         return self.labels.get(LABEL_SERVICE)
 
     @property
-    def applied(self) -> Optional[Spec]:
+    def applied(self) -> Spec | None:
         """Last-applied spec from the label; None where there is none or it is not readable."""
         try:
             value = json.loads(self.labels[LABEL_SPEC])
@@ -157,7 +158,7 @@ class Engine:
     api_version: str = ""
     architecture: str = ""
     cgroup_version: str = ""
-    without: Tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     """Options that this engine discards (`mem_limit` where the kernel has no memory cgroup)."""
 
 
@@ -171,7 +172,7 @@ class Observed:
     networks, volumes: by engine name; those with this cluster's label and those the target names.
     """
 
-    containers: Tuple[ObservedContainer, ...] = ()
+    containers: tuple[ObservedContainer, ...] = ()
     images: Mapping[str, ObservedImage] = field(default_factory=dict)
     networks: Mapping[str, ObservedObject] = field(default_factory=dict)
     volumes: Mapping[str, ObservedObject] = field(default_factory=dict)
@@ -189,16 +190,16 @@ class Change:
     """
 
     key: str
-    old: Optional[str]
-    new: Optional[str]
+    old: str | None
+    new: str | None
     why: str
 
     def line(self) -> str:
         """`environment.MODE: dark -> light`, `labels.team: removed (was blue)`, ..."""
         if self.old is None:
-            text = "%s: added %s" % (self.key, self.new)
+            text = f"{self.key}: added {self.new}"
         elif self.new is None:
-            text = "%s: removed (was %s)" % (self.key, self.old)
+            text = f"{self.key}: removed (was {self.old})"
         else:
-            text = "%s: %s -> %s" % (self.key, self.old, self.new)
-        return text + (" [%s]" % self.why if self.why != "file" else "")
+            text = f"{self.key}: {self.old} -> {self.new}"
+        return text + (f" [{self.why}]" if self.why != "file" else "")
