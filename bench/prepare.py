@@ -22,15 +22,17 @@ def others() -> None:
     print("bench/.venv: installing what Otto is compared with", file=sys.stderr, flush=True)
     venv.create(OTHERS.parent, with_pip=True, clear=True)
     pip = [str(OTHERS / "python"), "-m", "pip", "install", "--quiet", "--requirement"]
-    done = subprocess.run([*pip, str(BENCH / "requirements.txt")], check=False)
+    done = subprocess.run([*pip, str(BENCH / "requirements.txt")], stdout=sys.stderr, check=False)
     if done.returncode != 0:
         raise BenchError("pip could not install bench/requirements.txt (its words stand above)")
     stamp.write_text(requirements, encoding="utf-8")
 
 
 def lab(*words: str) -> None:
-    """Run a command of the lab."""
-    done = subprocess.run([sys.executable, "-m", "lab", *words], cwd=CHECKOUT, check=False)
+    """Run a command of the lab; its words go to stderr, for stdout is the table's or the JSON's."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lab", *words], cwd=CHECKOUT, stdout=sys.stderr, check=False
+    )
     if done.returncode != 0:
         raise BenchError(f"`python3 -m lab {' '.join(words)}` failed (its words stand above)")
 
