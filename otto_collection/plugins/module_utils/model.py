@@ -73,8 +73,8 @@ class Target:
             raise ValueError(f"a target is a mapping, found {type(document).__name__}")
         if document.get("format") != TARGET_FORMAT:
             raise ValueError(
-                "target format %r is not %d: written by another version of Otto"
-                % (document.get("format"), TARGET_FORMAT)
+                f"target format {document.get('format')!r} is not {TARGET_FORMAT}:"
+                " written by another version of Otto"
             )
         for key in ("cluster", "node"):
             if not isinstance(document.get(key), str) or not document[key]:
