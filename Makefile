@@ -27,8 +27,8 @@ demo: lab ## deploy otto.yaml on the lab and fetch a page from it
 
 test: .venv/.ready ## every test, on the lab of real hosts
 	$(PYTHON) -m lab tools
-	$(BIN)/python -m lab up
-	$(BIN)/pytest
+	$(BIN)/python -m lab up --fresh rpi-01 rpi-02 rpi-03
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 check: .venv/.ready ## format, lint, types, ansible-lint, sanity
 	$(BIN)/ruff format --check .

@@ -302,6 +302,9 @@ class _Session:
     def _on_message(self, _client: Any, _data: Any, message: Any) -> None:
         """What the broker holds as our status, if it was not said by this connection: the late
         will of an earlier one, or the word of another agent that has our id."""
+        if message.topic != self._topic(messages.STATUS):
+            # amqtt 0.12 sends a new connection what is retained for everybody's subscriptions.
+            return
         try:
             status = json.loads(message.payload)
             boot, conn = str(status["boot"]), int(status["conn"])

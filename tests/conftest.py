@@ -32,6 +32,15 @@ def wait_for(
         time.sleep(every)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers, one has the lab's hosts, for they are there once; else by file."""
+    for item in items:
+        hosts = "lab_hosts" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("hosts" if hosts else str(item.path)))
+        if hosts:
+            item.add_marker(pytest.mark.lab)
+
+
 class LabHost:
     """One simulated host, reached as a person would: over SSH, as `pi` with sudo."""
 

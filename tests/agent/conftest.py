@@ -41,18 +41,22 @@ def eventually(condition: Callable[[], Any], seconds: float = 20.0, what: str = 
 class Mosquitto:
     """A broker on a free port of the loopback; `start` and `stop` keep the port."""
 
+    command = (shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-c")
+
     def __init__(self, directory: Path) -> None:
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             self.port = sock.getsockname()[1]
         self._file = directory / "mosquitto.conf"
-        self._file.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
+        self._file.write_text(self._configuration())
         self.process: subprocess.Popen[bytes] | None = None
 
+    def _configuration(self) -> str:
+        return f"listener {self.port} 127.0.0.1\nallow_anonymous true\n"
+
     def start(self) -> None:
-        program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
         self.process = subprocess.Popen(
-            [program, "-c", str(self._file)],
+            [*self.command, str(self._file)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -70,6 +74,22 @@ class Mosquitto:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+
+class Amqtt(Mosquitto):
+    """The broker that the control plane embeds, run by itself."""
+
+    command = (str(Path(sys.executable).with_name("amqtt")), "-c")
+
+    def _configuration(self) -> str:
+        listener = {"type": "tcp", "bind": f"127.0.0.1:{self.port}"}
+        anonymous = "amqtt.plugins.authentication.AnonymousAuthPlugin"
+        return json.dumps(
+            {
+                "listeners": {"default": listener},
+                "plugins": {anonymous: {"allow_anonymous": True}},
+            }
+        )
 
 
 class Ear:

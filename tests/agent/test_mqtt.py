@@ -9,10 +9,11 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Ear, Mosquitto, Process, eventually
+from conftest import Amqtt, Ear, Mosquitto, Process, eventually
 
 from otto_agent import messages
 from otto_agent.config import Config
@@ -145,6 +146,35 @@ def test_two_agents_with_one_id(config: Config) -> None:
     finally:
         for link in links:
             link.stop()
+
+
+def test_what_is_retained_for_another_node_is_no_rival(config: Config, tmp_path: Path) -> None:
+    """amqtt sends each new connection what is retained for anybody's subscription."""
+    broker = Amqtt(tmp_path)
+    broker.start()
+    here = dataclasses.replace(config, mqtt=dataclasses.replace(config.mqtt, port=broker.port))
+    there = dataclasses.replace(here, node="another")
+    alarms: list[str] = []
+    link = Link(here, "boot-b", alarm=alarms.append)
+    others = [Link(there, "boot-a") for _ in range(2)]
+    try:
+        others[0].start()
+        eventually(lambda: others[0].up)
+        link.start()
+        eventually(lambda: link.up)
+        broker.stop()
+        eventually(lambda: link.conn >= 3, 20, "two tries without a broker")
+        others[0].stop()
+        broker.start()
+        others[1].conn = 1  # the same agent, connected once more
+        others[1].start()
+        eventually(lambda: link.up, 30)
+        threading.Event().wait(1)
+        assert (alarms, link.up) == ([], True)
+    finally:
+        for one in (link, *others):
+            one.stop()
+        broker.stop()
 
 
 def test_thread_that_died_is_started_again(

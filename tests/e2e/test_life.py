@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import ROOT, LabHost, wait_for
 from tests.e2e.conftest import Folder
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("hosts")]
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 NGINX_HEALTH = {
     "test": ["CMD-SHELL", "curl -fs http://localhost/ || exit 1"],

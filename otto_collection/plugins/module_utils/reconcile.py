@@ -98,7 +98,7 @@ def reconcile(
     check: bool = False,
     progress: Progress | None = None,
     services: Collection[str] | None = None,
-    workers: int = 4,
+    workers: int = 10,
     refresh: bool = True,
     retry_failed: bool = True,
     starting: Callable[[], None] | None = None,
@@ -141,7 +141,7 @@ def apply(
     *,
     check: bool = False,
     progress: Progress | None = None,
-    workers: int = 4,
+    workers: int = 10,
     lock_timeout: float = 120,
     holder: str = "apply",
 ) -> Report:
@@ -173,7 +173,7 @@ def remove(
     node: str = "",
     check: bool = False,
     progress: Progress | None = None,
-    workers: int = 4,
+    workers: int = 10,
 ) -> Report:
     """Take down all that carries this cluster's label: containers, networks and, if told, volumes.
 
@@ -201,7 +201,7 @@ def drive(
     *,
     check: bool = False,
     progress: Progress | None = None,
-    workers: int = 4,
+    workers: int = 10,
     starting: Callable[[], None] | None = None,
 ) -> Report:
     """Observe what concerns the target, plan, carry out, report; `reconcile` with any planner."""

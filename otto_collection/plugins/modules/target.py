@@ -60,7 +60,7 @@ options:
   workers:
     description: How many services and images are worked on at once.
     type: int
-    default: 4
+    default: 10
 attributes:
   check_mode:
     description: Can run in check mode and return the plan without changing anything.
@@ -193,7 +193,7 @@ def main() -> None:
             "docker_url": {"type": "str", "default": "unix:///var/run/docker.sock"},
             "timeout": {"type": "int", "default": 60},
             "lock_timeout": {"type": "int", "default": 120},
-            "workers": {"type": "int", "default": 4},
+            "workers": {"type": "int", "default": 10},
         },
         required_if=[("state", "present", ["target"])],
         supports_check_mode=True,
