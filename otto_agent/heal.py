@@ -41,8 +41,8 @@ LOCK_PATIENCE = 1.0  # seconds between two looks whether to stop, while somebody
 WORK_LIMIT = 3600.0  # seconds that one reconcile may take: a pull over a thin line is slow
 
 _DONE = {
-    "create": "its container was gone and was created again",
-    "start": "its container was down and was started again",
+    "create": "it had no container; one was created",
+    "start": "its container was down; it was started",
     "update": "its container was changed back",
     "recreate": "its container was replaced",
     "remove": "a container that no service of the target has was removed",
