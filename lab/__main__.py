@@ -108,8 +108,11 @@ def _down(purge: bool) -> None:
             images.remove()
         left = [*hosts.existing(), *hosts.leftover_volumes(), *engine.leftover_networks()]
         engine.stop()
+    for name in processes.running():  # such as the broker of an interrupted scenario
+        processes.stop(name)
+        say(f"{name}: stopped")
     limits.restore()
-    left += processes.running()
+    left += [f"{name} (pid {pid})" for name, pid in processes.running().items()]
     if left:
         raise LabError(f"still there: {', '.join(left)}", "python3 -m lab down")
     if purge:

@@ -51,11 +51,10 @@ def stop(name: str, deadline: float = 30.0) -> bool:
     return True
 
 
-def running() -> list[str]:
-    """Every daemon of the lab that still runs, as `name (pid n)`."""
-    names = [path.stem for path in STATE.glob("*.json")]
-    pids = {name: alive(name) for name in sorted(names)}
-    return [f"{name} (pid {pid})" for name, pid in pids.items() if pid is not None]
+def running() -> dict[str, int]:
+    """Every daemon of the lab that still runs: pid by name."""
+    names = sorted(path.stem for path in STATE.glob("*.json"))
+    return {name: pid for name in names if (pid := alive(name)) is not None}
 
 
 def last_words(name: str) -> str:
