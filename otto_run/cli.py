@@ -278,7 +278,7 @@ def _usage(error: Exception) -> int:
 
 def _crashed(error: Exception) -> Code:
     """A fault of Otto: one line for the person, the traceback in a log."""
-    from otto_run.paths import state_root
+    from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root
 
     log = state_root(os.environ) / "otto-run.log"
     try:

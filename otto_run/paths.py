@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +13,6 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoErr
 
 _SOCKET_ROOM = 60
 """A control socket's path may have about 104 characters, of which ssh appends up to 42."""
-
-
-def state_root(environ: Mapping[str, str]) -> Path:
-    """`$OTTO_STATE`, `$XDG_STATE_HOME/otto` or `~/.local/state/otto`, absolute."""
-    if environ.get("OTTO_STATE"):
-        return Path(environ["OTTO_STATE"]).expanduser().absolute()
-    # The XDG specification: a relative path in these variables is to be ignored.
-    base = environ.get("XDG_STATE_HOME", "")
-    if not base.startswith("/"):
-        return Path("~/.local/state/otto").expanduser()
-    return Path(base) / "otto"
 
 
 @dataclass(frozen=True)

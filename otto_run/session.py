@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import Cluster, Node, load_file
 from ansible_collections.otto.cluster.plugins.module_utils.errors import nearest
 from ansible_collections.otto.cluster.plugins.module_utils.target import targets
+from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root
 
 from otto_run import render
 from otto_run.exits import Code, Stop
 from otto_run.failures import Failure
-from otto_run.paths import StatePaths, state_root
+from otto_run.paths import StatePaths
 from otto_run.vault import Vault
 
 if TYPE_CHECKING:

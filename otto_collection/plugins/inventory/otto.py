@@ -88,7 +88,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     OttoError,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.target import targets
-from ansible_collections.otto.cluster.plugins.plugin_utils.bundle import state_root
+from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root
 
 _NAMES = ("otto.yaml", "otto.yml")
 _ENDINGS = (".otto.yaml", ".otto.yml")
@@ -140,9 +140,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         self.set_options(direct=direct, var_options=self._vars)
 
     def _add_hosts(self, cluster: Cluster) -> None:
-        known_hosts = cluster.known_hosts or str(
-            state_root().absolute() / cluster.name / "known_hosts"
-        )
+        known_hosts = cluster.known_hosts or str(state_root() / cluster.name / "known_hosts")
         documents = targets(cluster)
         for name in ("otto", "otto_local", "otto_remote"):
             self.inventory.add_group(name)
@@ -246,7 +244,7 @@ def _state_dir(node: Node, cluster: Cluster) -> str:
     if node.state_dir:
         return node.state_dir
     if node.is_local:
-        return str(state_root().absolute() / cluster.name / "nodes" / node.id)
+        return str(state_root() / cluster.name / "nodes" / node.id)
     return _REMOTE_STATE
 
 

@@ -26,6 +26,7 @@ from pathlib import Path, PurePosixPath
 
 from ansible_collections.otto.cluster.plugins.module_utils import errors
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root
 
 DISTRIBUTIONS = (
     "docker",
@@ -57,14 +58,6 @@ class _File:
     """path inside the bundle"""
     source: Path
     sha256: str
-
-
-def state_root(environ: dict[str, str] | os._Environ[str] = os.environ) -> Path:
-    """Where Otto keeps its state on the control machine."""
-    if environ.get("OTTO_STATE"):
-        return Path(environ["OTTO_STATE"]).expanduser()
-    base = environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(base).expanduser() / "otto"
 
 
 def current(cache: Path | None = None) -> Bundle:
