@@ -135,6 +135,8 @@ def remove(names: Iterable[str]) -> None:
 
     def remove_one(name: str) -> None:
         if name in seen:
+            # A vanished host says no goodbye, and an SSH master would wait for it for minutes.
+            attempt("docker", "exec", name, "pkill", "-x", "sshd", timeout=10)
             docker("rm", "--force", "--volumes", name)
             say(f"{name}: removed")
         for volume in host_named(name).volumes.values():

@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A machine that is busy with hosts is slow at making examples; that says nothing of the code.
+settings.register_profile("otto", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("otto")
 
 ROOT = Path(__file__).resolve().parent.parent
 LAB_STATE = ROOT / "lab" / ".state"
@@ -33,11 +38,12 @@ def wait_for(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers, one has the lab's hosts, for they are there once; else by file."""
+    """With several workers: a file stays whole, and one worker has the lab's hosts to itself."""
+    with_hosts = {item.path for item in items if "lab_hosts" in getattr(item, "fixturenames", ())}
     for item in items:
-        hosts = "lab_hosts" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("hosts" if hosts else str(item.path)))
-        if hosts:
+        group = "hosts" if item.path in with_hosts else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+        if item.path in with_hosts:
             item.add_marker(pytest.mark.lab)
 
 

@@ -138,11 +138,14 @@ def test_two_agents_with_one_id(config: Config) -> None:
     for link in links:
         link.start()
     try:
-        eventually(lambda: alarms, 30)
-        eventually(lambda: links[0].up and not links[1].up, 30)
-        conn = links[0].conn
-        threading.Event().wait(5)
-        assert (links[0].conn, links[0].up, links[1].up) == (conn, True, False)
+        eventually(lambda: len(set(alarms)) == 2, 30, "both raise an alarm")
+
+        def settled() -> bool:
+            conn = links[0].conn
+            threading.Event().wait(5)
+            return (links[0].conn, links[0].up, links[1].up) == (conn, True, False)
+
+        eventually(settled, 40, "one stays and the other one gives way")
     finally:
         for link in links:
             link.stop()
