@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.otto.cluster.plugins.module_utils import cluster
+from ansible_collections.otto.cluster.plugins.module_utils.cluster_tables import (
+    schema as cluster_schema,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.option_engine import PLAN_ONLY
 from ansible_collections.otto.cluster.plugins.module_utils.options import OPTIONS, argument_spec
 
@@ -49,12 +51,12 @@ def module_options() -> str:
 
 def schema() -> str:
     """The JSON Schema of otto.yaml, as `otto-run schema` prints it."""
-    return json.dumps(cluster.schema(), indent=2) + "\n"
+    return json.dumps(cluster_schema(), indent=2) + "\n"
 
 
 def key_tables() -> str:
     """A table for each section of otto.yaml, and one for the keys of a service."""
-    sections = cluster.schema()["properties"]
+    sections = cluster_schema()["properties"]
     parts = []
     for name, title in (("cluster", "cluster"), ("mqtt", "mqtt"), ("nodes", "nodes[]")):
         parts += [f"### `{title}`", "", "| key | | meaning |", "| --- | --- | --- |"]

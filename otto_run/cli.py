@@ -197,11 +197,11 @@ def doctor(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of otto.yaml, for editors."""
-    from ansible_collections.otto.cluster.plugins.module_utils import cluster
+    from ansible_collections.otto.cluster.plugins.module_utils import cluster_tables
 
     from otto_run.render import as_json
 
-    print(as_json(cluster.schema()))
+    print(as_json(cluster_tables.schema()))
 
 
 @app.command()

@@ -146,7 +146,7 @@ def write(path: Path, *, ansible: bool, say: Callable[[str], None]) -> None:
 
 def _write_schema(file: Path) -> None:
     """For editors. Generated, so a newer one may take its place."""
-    from ansible_collections.otto.cluster.plugins.module_utils.cluster import schema
+    from ansible_collections.otto.cluster.plugins.module_utils.cluster_tables import schema
 
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(schema(), indent=2) + "\n", encoding="utf-8")

@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.otto.cluster.plugins.module_utils.cluster import Cluster, Node, load_file
+from ansible_collections.otto.cluster.plugins.module_utils.cluster import Cluster, Node
+from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_file
 from ansible_collections.otto.cluster.plugins.module_utils.errors import nearest
 from ansible_collections.otto.cluster.plugins.module_utils.target import targets
 from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root

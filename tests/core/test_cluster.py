@@ -9,7 +9,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from ansible_collections.otto.cluster.plugins.module_utils import cluster
+from ansible_collections.otto.cluster.plugins.module_utils import (
+    cluster,
+    cluster_file,
+    cluster_tables,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     ClusterFileError,
     OttoError,
@@ -62,7 +66,7 @@ nodes:
 
 
 def parse(text: str, **environ: str) -> cluster.Cluster:
-    return cluster.load_text(textwrap.dedent(text), "otto.yaml", environ=environ)
+    return cluster_file.load_text(textwrap.dedent(text), "otto.yaml", environ=environ)
 
 
 def refused(text: str, **environ: str) -> str:
@@ -81,7 +85,7 @@ def test_broken_file(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each broken file gives exactly the page beside it."""
     monkeypatch.chdir(BROKEN)
     with pytest.raises(ClusterFileError) as caught:
-        cluster.load_file(
+        cluster_file.load_file(
             name + ".yaml",
             environ={"HOME_DIR": "/home/pi"},
             vault=None if name == "vaulted-file" else no_password,
@@ -155,7 +159,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 cluster: {name: home, known_hosts: keys/known_hosts}
 nodes: [{id: a, host: 10.0.0.1, user: pi, identity_file: ~/key}]
 """)
-    found = cluster.load_file(str(file), environ={})
+    found = cluster_file.load_file(str(file), environ={})
     assert found.known_hosts == str(tmp_path / "keys" / "known_hosts")
     assert found.nodes[0].identity_file == str(Path("~/key").expanduser())
 
@@ -167,7 +171,7 @@ def test_env_file_beside_the_file(tmp_path: Path) -> None:
         "cluster: {name: $NAME}\nnodes: [{id: a, host: localhost}]\n"
         "services: {web: {image: 'nginx:${TAG}', environment: [NAME]}}\n"
     )
-    found = cluster.load_file(str(tmp_path / "otto.yaml"), environ={"TAG": "from-env"})
+    found = cluster_file.load_file(str(tmp_path / "otto.yaml"), environ={"TAG": "from-env"})
     assert found.name == "home"
     assert found.services[0].spec["image"] == "nginx:from-env"
     assert found.services[0].spec["environment"] == {"NAME": "home"}
@@ -177,13 +181,13 @@ def test_broken_env_file_names_itself(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("A=1\nnonsense\n")
     (tmp_path / "otto.yaml").write_text(NODES)
     with pytest.raises(ClusterFileError) as caught:
-        cluster.load_file(str(tmp_path / "otto.yaml"), environ={})
+        cluster_file.load_file(str(tmp_path / "otto.yaml"), environ={})
     assert str(caught.value).startswith(f"{tmp_path}/.env:2\n")
 
 
 def test_missing_file_says_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(ClusterFileError, match="No such file") as caught:
-        cluster.load_file(str(tmp_path / "otto.yaml"), environ={})
+        cluster_file.load_file(str(tmp_path / "otto.yaml"), environ={})
     assert "otto-run init" in str(caught.value)
 
 
@@ -214,7 +218,7 @@ services:
 
 def test_vaulted_variables_are_sensitive() -> None:
     """Mapping or list, a vaulted variable is known by its name."""
-    found = cluster.load_text(
+    found = cluster_file.load_text(
         VAULTED, "otto.yaml", environ={}, vault=lambda _: "TOKEN=s3cret $notavariable"
     )
     web, listed = found.services
@@ -226,7 +230,7 @@ def test_vaulted_variables_are_sensitive() -> None:
 
 def test_vaulted_file_hides_every_variable() -> None:
     plain = NODES + "services: {web: {image: nginx, node: a, environment: {A: b}}}"
-    found = cluster.load_text(
+    found = cluster_file.load_text(
         "$ANSIBLE_VAULT;1.1;AES256\n6162\n", "otto.yaml", environ={}, vault=lambda _: plain
     )
     assert found.services[0].sensitive == {"A"}
@@ -238,7 +242,7 @@ def test_secrets_stay_out_of_errors(whole: bool) -> None:
     text = NODES.replace("user: root", "user: !vault $ANSIBLE_VAULT;x")
     secret = "not a user s3cret"
     with pytest.raises(ClusterFileError) as caught:
-        cluster.load_text(
+        cluster_file.load_text(
             "$ANSIBLE_VAULT;x" if whole else text,
             "otto.yaml",
             environ={},
@@ -315,7 +319,7 @@ def test_line_of_a_merged_key() -> None:
 
 def test_schema_accepts_what_the_parser_accepts() -> None:
     """The schema is valid, and takes the seed, the examples and the demo cluster."""
-    schema = cluster.schema()
+    schema = cluster_tables.schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     texts = [path.read_text() for path in (ROOT / "examples").glob("*.yaml")]
     for text in (SEED, NODES, (ROOT / "otto.yaml").read_text(), *texts):
@@ -337,13 +341,13 @@ def test_schema_refuses_what_the_parser_refuses(change: tuple[str, str], where: 
     text = SEED.replace(*change)
     refused(text)
     with pytest.raises(jsonschema.ValidationError) as caught:
-        jsonschema.validate(yaml.safe_load(text), cluster.schema())
+        jsonschema.validate(yaml.safe_load(text), cluster_tables.schema())
     assert (list(caught.value.absolute_path) or [None])[0] == where
 
 
 def test_schema_describes_every_key() -> None:
     """An editor has something to show for each key."""
-    schema = cluster.schema()
+    schema = cluster_tables.schema()
     for part in (schema, schema["$defs"]["service"]):
         for key, value in part["properties"].items():
             assert value.get("description"), key

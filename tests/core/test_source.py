@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.otto.cluster.plugins.module_utils import source
+from ansible_collections.otto.cluster.plugins.module_utils import interpolate, source
 from ansible_collections.otto.cluster.plugins.module_utils.errors import ClusterFileError, OttoError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -203,7 +203,7 @@ def test_file_of_the_size_of_a_fleet_is_quick() -> None:
     ],
 )
 def test_variables(text: str, expected: str) -> None:
-    assert source.expand(text, ENVIRON) == expected
+    assert interpolate.expand(text, ENVIRON) == expected
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_nearest_variable() -> None:
 @given(st.text(st.characters(exclude_categories=("Cs",))))
 def test_doubled_dollars_are_themselves(text: str) -> None:
     """Any text can be written down so that nothing in it is a variable."""
-    assert source.expand(text.replace("$", "$$"), {}) == text
+    assert interpolate.expand(text.replace("$", "$$"), {}) == text
 
 
 def test_keys_hold_no_variables() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.otto.cluster.plugins.module_utils import cluster
+from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_text
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target
 from ansible_collections.otto.cluster.plugins.module_utils.target import targets
 
@@ -16,7 +16,7 @@ nodes: [{id: a, host: 10.0.0.1, user: pi}, {id: b, host: 10.0.0.2, user: pi}]
 
 
 def target_of(node: str, text: str) -> Target:
-    found = cluster.load_text(HEAD + text, "otto.yaml", environ={}, vault=lambda _: "s3cret")
+    found = load_text(HEAD + text, "otto.yaml", environ={}, vault=lambda _: "s3cret")
     return targets(found)[node]
 
 

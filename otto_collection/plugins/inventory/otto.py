@@ -77,12 +77,9 @@ from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.parsing.vault import VaultLib
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
 from ansible.template import trust_as_template
-from ansible_collections.otto.cluster.plugins.module_utils.cluster import (
-    PLUGIN_NAMES,
-    Cluster,
-    Node,
-    load_text,
-)
+from ansible_collections.otto.cluster.plugins.module_utils.cluster import Cluster, Node
+from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_text
+from ansible_collections.otto.cluster.plugins.module_utils.cluster_tables import PLUGIN_NAMES
 from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     ClusterFileError,
     OttoError,

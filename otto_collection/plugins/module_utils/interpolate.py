@@ -1,0 +1,216 @@
+# Copyright (c) 2026 The Otto authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`$VAR` in a text, and the `.env` file that variables come from. Pure.
+
+`$VAR`, `${VAR}`, `${VAR:-default}`, `${VAR-default}`, `${VAR:?message}`, `${VAR?message}`,
+`${VAR:+other}`, `${VAR+other}` and `$$` mean what they mean in compose. Jinja braces mean nothing:
+they stay.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ansible_collections.otto.cluster.plugins.module_utils.errors import (
+    Problems,
+    nearest,
+    show_value,
+)
+
+MAX_EXPANDED = 8 * 1024 * 1024
+"""Characters that variables may blow a file up to."""
+
+_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+_MAX_NESTED = 16
+
+
+class CannotExpand(Exception):
+    def __init__(
+        self, message: str = "", found: str = "", expected: str = "", hint: str = "", near: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.found = found
+        self.expected = expected
+        self.hint = hint
+        self.nearest = near
+
+
+class _Piece(NamedTuple):
+    """`${name operator argument}`; end is where the text goes on."""
+
+    name: str
+    operator: str
+    argument: str
+    end: int
+
+
+def expand(text: str, environ: Mapping[str, str], depth: int = 0) -> str:
+    """Text with its variables replaced, as compose does it. Raises CannotExpand."""
+    if depth > _MAX_NESTED:
+        raise CannotExpand(
+            found=f"variables nested deeper than {_MAX_NESTED}", expected="a simpler default"
+        )
+    out: list[str] = []
+    length = 0
+    at = 0
+    while True:
+        dollar = text.find("$", at)
+        if dollar < 0:
+            out.append(text[at:])
+            return "".join(out)
+        out.append(text[at:dollar])
+        if text.startswith("$$", dollar):
+            out.append("$")
+            at = dollar + 2
+            continue
+        piece = _piece(text, dollar)
+        out.append(_resolve(piece, environ, depth))
+        length += len(out[-1])
+        if length > MAX_EXPANDED:
+            raise CannotExpand(
+                found=f"more than {MAX_EXPANDED} characters with all variables expanded",
+                expected=f"at most {MAX_EXPANDED}",
+            )
+        at = piece.end
+
+
+def _piece(text: str, dollar: int) -> _Piece:
+    braced = text.startswith("{", dollar + 1)
+    name = _NAME.match(text, dollar + 1 + braced)
+    if name is None:
+        raise CannotExpand(
+            found=show_value(text[dollar : dollar + 12]),
+            expected="$VAR, ${VAR}, ${VAR:-default} or $$",
+            hint="$$ stands for a dollar sign",
+        )
+    if not braced:
+        return _Piece(name.group(), "", "", name.end())
+    operator = next(
+        (one for one in (":-", ":?", ":+", "-", "?", "+") if text.startswith(one, name.end())), ""
+    )
+    start = name.end() + len(operator)
+    depth = 1
+    at = start
+    while at < len(text):
+        if text.startswith("$$", at):
+            at += 2
+            continue
+        if text.startswith("${", at):
+            depth += 1
+            at += 2
+            continue
+        if text[at] == "}":
+            depth -= 1
+            if not depth:
+                break
+        at += 1
+    if depth or (not operator and at != start):
+        raise CannotExpand(
+            found=show_value(text[dollar : dollar + 32]),
+            expected="${VAR}, ${VAR:-default}, ${VAR:?message} or ${VAR:+other}",
+            hint="the closing brace is missing" if depth else "$$ stands for a dollar sign",
+        )
+    return _Piece(name.group(), operator, text[start:at], at + 1)
+
+
+def _resolve(piece: _Piece, environ: Mapping[str, str], depth: int) -> str:
+    value = environ.get(piece.name)
+    missing = not value if piece.operator.startswith(":") else value is None
+    kind = piece.operator[-1:]
+    if kind == "+":
+        return "" if missing else expand(piece.argument, environ, depth + 1)
+    if not missing:
+        return value or ""
+    if kind == "-":
+        return expand(piece.argument, environ, depth + 1)
+    near = nearest(piece.name, environ)
+    if kind == "?":
+        said = expand(piece.argument, environ, depth + 1)
+        raise CannotExpand(
+            show_value(said)[1:-1] if said else "",
+            found=f"${{{piece.name}}}, which is not set",
+            expected="a value",
+            hint=f"export {piece.name}=..., or write {piece.name}=... into .env beside the file",
+            near=near,
+        )
+    raise CannotExpand(
+        found=f"${{{piece.name}}}, which is not set",
+        expected="a value",
+        hint=f"export {piece.name}=..., write it into .env beside the file, "
+        f"or say ${{{piece.name}:-default}}",
+        near=near,
+    )
+
+
+# --- .env -----------------------------------------------------------------------------------
+
+_ENV_LINE = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*=[ \t]*")
+_ENV_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$$"}
+
+
+def parse_env(text: str, environ: Mapping[str, str], problems: Problems) -> dict[str, str]:
+    """Variables of the text of a `.env` file, as `source.read_env_file` describes it."""
+    values: dict[str, str] = {}
+    at = 0
+    while at < len(text):
+        end = text.find("\n", at)
+        end = len(text) if end < 0 else end
+        line = text.count("\n", 0, at) + 1
+        stripped = text[at:end].strip()
+        if not stripped or stripped.startswith("#"):
+            at = end + 1
+            continue
+        start = at + len(text[at:end]) - len(text[at:end].lstrip())
+        match = _ENV_LINE.match(text, start)
+        if match is None:
+            # The line may hold half a secret: it is not shown.
+            problems.add((), found="a line without KEY=", expected="KEY=value", line=line)
+            at = end + 1
+            continue
+        name = match.group(1)
+        begin = match.end()
+        quote = text[begin : begin + 1]
+        if quote in ("'", '"') and quote:
+            close = _closing_quote(text, begin)
+            if close < 0:
+                problems.add((name,), found=f"a {quote} that is not closed", line=line)
+                return values
+            value = text[begin + 1 : close]
+            if quote == '"':
+                value = re.sub(r"\\([nrt\"\\$])", lambda found: _ENV_ESCAPES[found.group(1)], value)
+            end = text.find("\n", close)
+            end = len(text) if end < 0 else end
+            rest = text[close + 1 : end].strip()
+            if rest and not rest.startswith("#"):
+                problems.add((name,), found="text after the closing quote", line=line)
+        else:
+            value = re.split(r"(?:^|[ \t])#", text[begin:end], maxsplit=1)[0].strip()
+        if quote != "'":
+            try:
+                value = expand(value, {**values, **environ})
+            except CannotExpand as error:
+                problems.add(
+                    (name,), error.message, found=error.found, expected=error.expected,
+                    hint=error.hint, nearest=error.nearest, line=line,
+                )  # fmt: skip
+        values[name] = value
+        at = end + 1
+    return values
+
+
+def _closing_quote(text: str, begin: int) -> int:
+    """Index of the quote that closes the one at `begin`, -1 where none does."""
+    quote = text[begin]
+    at = begin + 1
+    while at < len(text):
+        if quote == '"' and text[at] == "\\":
+            at += 2
+            continue
+        if text[at] == quote:
+            return at
+        at += 1
+    return -1
