@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from otto_run import lock, plans, render
@@ -115,7 +116,12 @@ def conclude(here: Session, outcome: Outcome, failures: Sequence[Failure]) -> No
     """The table at the end of an apply, and what failed."""
     from otto_run.status import nodes_table
 
-    shown = [node for node in here.status() if node.node in outcome.nodes]
+    shown = [
+        # Nobody may have listened to the agents; what the run itself saw is as good.
+        replace(node, agent=node.agent or outcome.agents.get(node.node, ""))
+        for node in here.status()
+        if node.node in outcome.nodes
+    ]
     changed = {
         node: "unreachable"
         if node in outcome.unreachable

@@ -105,7 +105,7 @@ class Outcome:
     """code: Ansible's exit code. changed, failed, unreachable: node ids.
 
     failures: the last failure of each failed node. results: what `otto.cluster.target` returned
-    for each node, also for one that failed.
+    for each node, also for one that failed. agents: the agent's version on each node that has one.
     """
 
     code: int
@@ -115,6 +115,7 @@ class Outcome:
     unreachable: frozenset[str]
     failures: Mapping[str, TaskFailed]
     results: Mapping[str, Mapping[str, Any]]
+    agents: Mapping[str, str]
     seconds: float
 
 
@@ -196,12 +197,22 @@ def environment(request: Request, directory: Path) -> dict[str, str]:
     }
 
 
+def _agent_version(action: str, result: Mapping[str, Any]) -> str:
+    """The agent's version as a module saw or left it; "" where it has nothing to say."""
+    if action == "otto.cluster.agent":
+        return str(result.get("version") or "")
+    if action == "otto.cluster.node_info":
+        return str((result.get("agent") or {}).get("version") or "")
+    return ""
+
+
 class _Run:
     def __init__(self, request: Request, directory: Path) -> None:
         self._request = request
         self._directory = directory
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._results: dict[str, Mapping[str, Any]] = {}
+        self._agents: dict[str, str] = {}
         self._failures: dict[str, TaskFailed] = {}
         self._stats: Mapping[str, Any] | None = None
         self._tail: list[str] = []
@@ -291,6 +302,8 @@ class _Run:
         result: dict[str, Any] = found_result if isinstance(found_result, dict) else {}
         if action in TARGET_ACTIONS and kind in ("runner_on_ok", "runner_on_failed"):
             self._results[node] = result
+        if kind == "runner_on_ok" and (version := _agent_version(action, result)):
+            self._agents[node] = version
         if kind == "runner_on_start":
             found.append(TaskStarted(node, task))
         elif kind in ("runner_on_ok", "runner_item_on_ok"):
@@ -358,5 +371,6 @@ class _Run:
             unreachable=dark,
             failures={n: f for n, f in self._failures.items() if n in failed | dark},
             results=dict(self._results),
+            agents=dict(self._agents),
             seconds=seconds,
         )

@@ -37,6 +37,7 @@ def wait_for(
         time.sleep(every)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several workers: a file stays whole, and one worker has the lab's hosts to itself."""
     with_hosts = {item.path for item in items if "lab_hosts" in getattr(item, "fixturenames", ())}

@@ -92,6 +92,7 @@ def outcome(result: dict[str, Any], *, unreachable: bool = False, **more: Any) -
         unreachable=name if unreachable else frozenset(),
         failures={"rpi-01": failed},
         results=more.get("results", {}),
+        agents={},
         seconds=1.0,
     )
 
