@@ -24,7 +24,7 @@ def ensure(packages: dict[str, str]) -> None:
     if shutil.which("apt-get") is None:
         raise LabError(
             f"missing: {', '.join(missing)}, and there is no apt-get to install them with",
-            "run the lab on Debian or Ubuntu",
+            "run the lab on Debian",
         )
     say(f"installing {', '.join(missing)}")
     run("apt-get", "update", timeout=300)
@@ -68,6 +68,12 @@ def _mirrors() -> tuple[str, str]:
     for line in listing.stdout.decode().splitlines():
         label, _, uri = line.partition(" ")
         found.setdefault(label, uri.rstrip("/"))
+    if not {"Debian", "Debian-Security"} <= found.keys():
+        raise LabError(
+            "this machine's apt knows no archive of Debian and its security updates,"
+            " which the lab's hosts are made from",
+            "run the lab on Debian",
+        )
     return found["Debian"], found["Debian-Security"]
 
 
