@@ -79,6 +79,7 @@ def test_second_apply_does_nothing(folder: Folder, lab_hosts: dict[str, LabHost]
 
 def test_plain_ansible_finds_the_same_state(folder: Folder) -> None:
     """`ansible-playbook site.yml` in a folder made by `init --ansible`: changed=0 on every host."""
+    assert folder.file.exists(), "the story has to be told from its start"
     folder.ok("otto-run", "init", "--ansible")
     recap = folder.ok("ansible-playbook", "site.yml")
     assert len(re.findall(r"rpi-0\d +: ok=\d+ +changed=0 +unreachable=0 +failed=0", recap)) == 3
