@@ -76,7 +76,8 @@ def init(
     """Write a commented otto.yaml to start from. Nothing is ever overwritten."""
     from otto_run import initfile
 
-    target = path / "otto.yaml" if path.is_dir() else path
+    # What has no ending is a folder, there already or not.
+    target = path if path.suffix and not path.is_dir() else path / "otto.yaml"
     initfile.write(target, ansible=ansible, say=print)
 
 
@@ -115,7 +116,7 @@ def apply(
     """Bring every node to what otto.yaml says.
 
     Asks first when a service that runs is no longer in the file (--yes: it does not). A changed
-    service is not asked about: the old container serves until the new one does.
+    service is not asked about: a failed update puts the old container back.
     """
     from otto_run import commands, session
 

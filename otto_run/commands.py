@@ -98,8 +98,8 @@ def apply(here: Session, limit: Sequence[str], *, yes: bool, as_json: bool, acce
 def prepare(here: Session, nodes: Sequence[str], *, yes: bool, accept: bool) -> None:
     """What has to be agreed on before an apply. Raises Stop.
 
-    Only a removal is asked about, and the store knows of it without another run: an update keeps
-    the old container until the new one serves, so there is nothing to lose.
+    Only a removal is asked about, and the store knows of it without another run: an update that
+    fails puts the old container back, so there is nothing to lose.
     """
     here.trust(nodes, accept=accept)
     gone = [] if yes else here.would_remove(nodes)

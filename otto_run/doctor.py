@@ -173,9 +173,10 @@ def _reach(node: Any, known_hosts: Path) -> Check:
         socket.create_connection((contact.host, contact.port), 5).close()
     except OSError as error:
         cause = error.strerror or str(error)
-        return Check(
-            "network", "fail", f"{where}: {cause}", f"ping -c 1 {contact.host}   (is it on?)"
-        )
+        step = f"ping -c 1 {contact.host}   (is it on?)"
+        if isinstance(error, ConnectionRefusedError):
+            step = "on the node: sudo systemctl enable --now ssh   (or another `port:` here?)"
+        return Check("network", "fail", f"{where}: {cause}", step)
     return Check("network", "ok", where)
 
 
@@ -184,8 +185,13 @@ def _host_key(node: Any, known_hosts: Path) -> Check:
     known = hostkeys.lookup(ssh.known_hosts_files(known_hosts), contact.name)
     shown = hostkeys.scan(contact, known_hosts)
     if not known:
-        seen = f"{shown[0].short_type} {shown[0].fingerprint}" if shown else "none shown"
-        return Check("host key", "note", f"not known yet: {seen}", "otto-run apply   (it asks)")
+        seen = f"{shown[0].short_type} {shown[0].fingerprint}" if shown else "it showed none"
+        return Check(
+            "host key",
+            "note",
+            f"not known yet: {seen}",
+            "otto-run plan   (it shows the key and asks)",
+        )
     trusted = {key for keys in known.values() for key in keys}
     if trusted.isdisjoint(shown) and {k.type for k in trusted} & {k.type for k in shown}:
         file = next(iter(known))

@@ -51,7 +51,7 @@ _CONNECTION: tuple[tuple[str, str, Advice], ...] = (
         lambda node, _known: (
             ssh.trust_jump(node)
             if node.jump
-            else "otto-run apply   (on a terminal: it shows the key and asks)"
+            else "otto-run plan   (on a terminal: it shows the key and asks)"
         ),
     ),
     (
@@ -64,7 +64,13 @@ _CONNECTION: tuple[tuple[str, str, Advice], ...] = (
         "its name has no address",
         lambda node, _known: f"getent hosts {node.host}",
     ),
-    ("Connection refused", "nothing listens on its SSH port", ssh.typed),
+    (
+        "Connection refused",
+        "it is on, but nothing listens on its SSH port",
+        lambda _node, _known: (
+            "on the node: sudo systemctl enable --now ssh   (or another `port:` in otto.yaml?)"
+        ),
+    ),
     ("No route to host", "there is no way to it: switched off, or another network", ssh.typed),
     ("timed out", "it does not answer: switched off, or another network", ssh.typed),
 )

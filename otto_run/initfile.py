@@ -58,7 +58,7 @@ services:
     command: redis-server --appendonly yes
     volumes:
       - redis-data:/data
-    healthcheck: # an update counts only when this says so; until then the old one stays
+    healthcheck: # an update counts only when this says so; else the old one is put back
       test: [CMD, redis-cli, ping]
       interval: 5s
       timeout: 3s
@@ -141,7 +141,8 @@ def write(path: Path, *, ansible: bool, say: Callable[[str], None]) -> None:
             next=f"ls -ld {folder}",
         ) from error
     if path not in there:
-        say(f"Next: change the addresses in {path.name}, then type: otto-run doctor")
+        doctor = "otto-run doctor" + ("" if str(path) == "otto.yaml" else f" -f {path}")
+        say(f"Next: change the addresses in {path.name}, then type: {doctor}")
 
 
 def _write_schema(file: Path) -> None:

@@ -38,11 +38,13 @@ def check_services(
     line_of: Callable[[Path], int],
 ) -> None:
     """complete: no service was left out. line_of: the line of a path that goes by name, or 0."""
-    names = {service.name for service in services}
+    places = {service.name: service.nodes for service in services}
+    names = places.keys()
     for service in services:
         where = at.sub("services", service.name)
         _defined(service, networks, volumes, where)
         _awaited(service, names, where, complete=complete)
+        _together(service, places, where)
     _circles({s.name: list(s.spec.get("depends_on", ())) for s in services}, at)
     _clashes(services, at, line_of)
 
@@ -125,6 +127,18 @@ def _awaited(service: Service, names: Collection[str], at: At, *, complete: bool
             where.problem("is the service itself", found=other)
         elif other not in names and complete:
             where.problem("is no service of this file", found=other, nearest=nearest(other, names))
+
+
+def _together(service: Service, places: Mapping[str, Collection[str]], at: At) -> None:
+    """Only the services of one node wait for each other."""
+    for other in service.spec.get("depends_on", ()):
+        theirs = places.get(other, ())
+        if theirs and service.nodes and not set(theirs) & set(service.nodes):
+            at.sub("depends_on").problem(
+                "is on another node: only services of one node wait for each other",
+                found=f"{other} on {', '.join(sorted(theirs))}",
+                expected=f"a service on {', '.join(service.nodes)}",
+            )
 
 
 def _circles(after: dict[str, list[str]], at: At) -> None:

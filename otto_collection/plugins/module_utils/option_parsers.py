@@ -73,7 +73,7 @@ def command(raw: Any, at: At) -> list[str] | None:
 def environment(raw: Any, at: At) -> dict[str, str] | None:
     result: dict[str, str] = {}
     for key, (value, where) in pairs(raw, at, "KEY").items():
-        if not key or "=" in key or "\0" in key or key != key.strip():
+        if not key or set(key) & set("=\0 \t\r\n"):
             where.problem("is no name of a variable", found=key, expected="KEY=value")
             continue
         if value is None:

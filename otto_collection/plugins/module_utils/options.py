@@ -253,7 +253,7 @@ _ENTRIES: tuple[Option, ...] = (
     Option("logging", "Log driver and its options.",
            _object({"driver": TEXT, "options": _map_of(SCALAR)}, ("driver",)), "dict",
            parse.logging, side.LOGGING),
-    Option("depends_on", "Services that are to be started before.",
+    Option("depends_on", "Services of its node that are to be up, or healthy, before it.",
            _any(TEXT, _list(TEXT), _map_of(DEPENDENCY)), "raw", parse.depends_on, side.PLAN_ONLY),
     Option("pull_policy", "When the image is fetched.", {"enum": ["always", "missing", "never"]},
            "str", one_of("always", "missing", "never"), side.PLAN_ONLY),
