@@ -65,7 +65,8 @@ def key_tables() -> str:
     parts += ["### A service", "", "| key | when it changes | meaning |", "| --- | --- | --- |"]
     for name, option in sorted(OPTIONS.items()):
         how = "in place" if option.in_place else "replaced"
-        if option.side is PLAN_ONLY:
+        # No container shows these, but a new name is a new container.
+        if option.side is PLAN_ONLY and name != "container_name":
             how = "nothing to do"
         parts.append(f"| `{name}` | {how} | {_cell(option.doc)} |")
     return "\n".join(parts) + "\n"
