@@ -12,7 +12,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 
-from lab import apt, engine, hosts, images, limits, processes, registry
+from lab import apt, dead, engine, hosts, images, limits, processes, registry
 from lab.plan import MOST_HOSTS, SSH_CONFIG, STATE, host_named
 from lab.plan import hosts as planned
 from lab.shell import LabError, say, side_by_side
@@ -43,7 +43,13 @@ def _act(options: argparse.Namespace) -> int:
     match options.command:
         case "tools":
             # Debian starts a packaged broker at once where systemd runs; the tests run their own.
-            apt.ensure({"mosquitto": "mosquitto", "mosquitto_sub": "mosquitto-clients"})
+            apt.ensure(
+                {
+                    "mosquitto": "mosquitto",
+                    "mosquitto_sub": "mosquitto-clients",
+                    "nats-server": "nats-server",
+                }
+            )
             say("tools: all there")
         case "build":
             _build()
@@ -69,6 +75,7 @@ def _act(options: argparse.Namespace) -> int:
 def _build() -> None:
     engine.install()
     engine.start()
+    dead.clear()
     engine.ensure_network()
     images.ensure()
     registry.start()
@@ -180,7 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     down.add_argument("only", nargs="*", type=_name, metavar="HOST", help="only these hosts")
     down.add_argument("--purge", action="store_true", help="the images and lab/.state as well")
     commands.add_parser("build", help="only engine, images and registry")
-    commands.add_parser("tools", help="the packages that tests need beside the lab (mosquitto)")
+    commands.add_parser("tools", help="the packages that tests need beside the lab (brokers)")
     commands.add_parser("status", help="what is there")
     for name, text in {
         "partition": "cut a host off the network",

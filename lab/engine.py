@@ -69,18 +69,7 @@ def pulls_from_lab() -> bool:
 
 
 def ensure_network() -> None:
-    """The lab's network; LabError when another checkout's lab owns it."""
-    found = attempt("docker", "--host", SOCKET, "network", "inspect", NETWORK)
-    if found.returncode == 0:
-        owner = json.loads(found.stdout)[0]["Labels"].get(LABEL)
-        if owner != str(STATE):
-            raise LabError(
-                f"the network {NETWORK} belongs to another lab ({owner or 'unknown'})",
-                "run `python3 -m lab down` in that checkout first; if it is gone:\n"
-                f"docker rm -fv $(docker ps -aq --filter label={LABEL}); "
-                f"docker volume rm $(docker volume ls -q --filter label={LABEL}); "
-                f"docker network rm {NETWORK}",
-            )
+    if leftover_networks():
         return
     docker(
         "network", "create", "--driver", "bridge", "--subnet", SUBNET, "--gateway", GATEWAY,
