@@ -22,6 +22,9 @@ from otto_agent.agent import Agent
 log = logging.getLogger("otto_agent")
 
 
+PATIENCE = 30  # seconds more for the first look, as long as it moves
+
+
 class Notifier:
     """Speaks to systemd through NOTIFY_SOCKET; says nothing where there is none."""
 
@@ -33,16 +36,20 @@ class Notifier:
         # Three times within the limit, as one of them may come late.
         self._every = int(limit) / 3e6 if limit.isdigit() else 10.0
         self._ready = False
-        self._told = 0.0
+        self._told = float("-inf")
 
-    def tick(self) -> None:
-        """The agent is well: ready the first time, alive every time."""
+    def tick(self, ready: bool) -> None:
+        """The agent is well. ready: it has shown that it can do its work; until then systemd is
+        asked for patience, because an engine that does not answer takes its time to say so."""
         now = time.monotonic()
-        if self._ready and now - self._told < self._every:
+        if now - self._told < self._every and ready == self._ready:
             return
         self._told = now
-        self._send("WATCHDOG=1" if self._ready else "READY=1\nWATCHDOG=1")
-        self._ready = True
+        if not ready:
+            self._send(f"EXTEND_TIMEOUT_USEC={PATIENCE * 1_000_000}")
+        else:
+            self._send("WATCHDOG=1" if self._ready else "READY=1\nWATCHDOG=1")
+        self._ready = ready
 
     def stopping(self) -> None:
         self._send("STOPPING=1")
@@ -102,7 +109,7 @@ def main() -> int:
     with contextlib.suppress(KeyboardInterrupt):
         agent.run(stop, notifier.tick)
     notifier.stopping()
-    return 0
+    return 1 if agent.failed else 0
 
 
 if __name__ == "__main__":

@@ -14,16 +14,18 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from otto_agent import messages
+from otto_agent import memory, messages
+from otto_agent.alarms import Alarms
 from otto_agent.config import Config
 from otto_agent.heal import Healer
 from otto_agent.metrics import Reader
-from otto_agent.mqtt import Link
+from otto_agent.mqtt import Link, Silence
 from otto_agent.watch import Watcher
 
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT = 5.0  # seconds until run() has returned after the stop
+SETTLED = 30.0  # seconds after which all has run once and what only the start needed may go
 
 
 class Agent:
@@ -32,7 +34,7 @@ class Agent:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.boot = os.urandom(8).hex()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # an alarm of the ring comes while it takes a sample
         self._seq = 0
         self._last_report: Mapping[str, Any] | None = None
         self._thread: threading.Thread | None = None
@@ -40,10 +42,21 @@ class Agent:
         self._ended = threading.Event()
         self._reader = Reader()
         self._metrics_at = 0.0
-        self._link = Link(config, self.boot, self._connected, self._alarm)
+        self._alarms = Alarms()
+        self._give_back_at = time.monotonic() + SETTLED
+        self._link: Link | Silence = Silence()
+        if config.mqtt is not None:
+            self._link = self._linked(config)
         self._healer = Healer(config, self, self._ended)
         self._healing: threading.Thread | None = None
         self._watcher: Watcher | None = None
+
+    def _linked(self, config: Config) -> Link:
+        # Here and not above: an agent that heals in silence needs no SQLite.
+        from otto_agent.ring import Ring
+
+        ring = Ring(config.state_dir / "ring.db", self.event)
+        return Link(config, self.boot, ring, self._connected, self._alarm, self._look)
 
     # ---- life
 
@@ -61,23 +74,35 @@ class Agent:
         if self._thread is not None:
             self._thread.join(STOP_TIMEOUT + 1.0)
 
-    def run(self, stop: threading.Event, tick: Callable[[], None] = lambda: None) -> None:
-        """Keep the node at its target until `stop` is set.
+    def run(
+        self, stop: threading.Event, tick: Callable[[bool], None] = lambda _ready: None
+    ) -> None:
+        """Keep the node at its target until `stop` is set, or until nothing can be done from in
+        here (`failed`): whoever starts it again mends that.
 
-        tick: called about once a second as long as the agent is well (for a watchdog).
+        tick: called about once a second as long as the agent is well (for a watchdog), with whether
+        it has looked at the node once.
         """
         log.info("agent of node %s, cluster %s, boot %s", *self._names(), self.boot)
         self._link.start()
         try:
-            while not stop.is_set():
+            while not stop.is_set() and not self.failed:
                 self._keep_threads()
                 if time.monotonic() >= self._metrics_at:
                     self._measure()
                 if self._healer.alive(time.monotonic()):
-                    tick()
+                    tick(self._healer.looked)
+                if time.monotonic() >= self._give_back_at:
+                    self._give_back_at = float("inf")
+                    memory.give_back()
                 stop.wait(min(1.0, max(0.0, self._metrics_at - time.monotonic())))
         finally:
             self._end()
+
+    @property
+    def failed(self) -> bool:
+        """Whether its state directory is gone, and only the start of its unit can make it anew."""
+        return self._healer.homeless
 
     def _names(self) -> tuple[str, str]:
         return self.config.node, self.config.cluster
@@ -118,7 +143,7 @@ class Agent:
 
     def report(self, body: Mapping[str, Any]) -> None:
         self._last_report = body
-        self._number(messages.REPORT, lambda seq, now: messages.report(body, self.boot, seq, now))
+        self._link.report(messages.report(body, self.boot, time.time()))
 
     def event(self, kind: str, text: str, service: str = "") -> None:
         self._number(
@@ -127,15 +152,19 @@ class Agent:
         )
 
     def _number(self, kind: str, build: Callable[[int, float], dict[str, Any]]) -> None:
-        # Numbered and queued in one step: the order of arrival is that of the numbers.
+        # Numbered and kept in one step: the order of arrival is that of the numbers.
         with self._lock:
             self._seq += 1
-            self._link.put(kind, build(self._seq, time.time()))
+            seq = self._seq
+            self._link.put(kind, seq, build(seq, time.time()))
 
     def _connected(self) -> None:
         """The broker may have lost what it retained: say it again."""
         if self._last_report is not None:
             self.report(self._last_report)
+
+    def _look(self) -> None:
+        self._healer.sweep()
 
     def _alarm(self, text: str) -> None:
         log.error("%s", text)
@@ -146,14 +175,20 @@ class Agent:
         first = not self._metrics_at
         self._metrics_at = time.monotonic() + interval
         view = self._healer.view
-        host = self._reader.host(view.docker_root)
+        host = self._reader.host(view.docker_root, self.config.state_dir)
         containers = self._reader.containers(view.containers)
         self._number(
             messages.METRICS,
             lambda seq, now: messages.metrics(
-                host, containers, self.boot, seq, now, interval, self._link.outbox.dropped
+                host, containers, self.boot, seq, now, interval, self._link.backlog
             ),
         )
+        self._alarms, alarms = self._alarms.look(
+            host, time.clock_gettime(time.CLOCK_BOOTTIME), time.time()
+        )
+        for alarm in alarms:
+            log.warning("%s", alarm.text)
+            self.event(alarm.kind, alarm.text)
         if first and self._reader.memory_cgroup_missing():
             self._alarm(
                 "the kernel does not count the memory of containers, so it is not reported and "

@@ -35,11 +35,23 @@ class Backoff:
     def ready(self, now: float) -> bool:
         return not self.failures or now >= self.ready_at
 
+    def row(self, now: float) -> int:
+        """Failures in a row that are not over at `now`. The time to count as stable grows with the
+        delay: a container that crashes every six minutes is not a new case each time."""
+        return self.failures if now - self.failed_at < self.stable + 2 * self.delay else 0
+
     def failed(self, now: float) -> Backoff:
-        """One more failure at `now`. The time to count as stable grows with the delay: a container
-        that crashes every six minutes is not a new case each time."""
-        again = self.failures and now - self.failed_at < self.stable + 2 * self.delay
-        return replace(self, failures=self.failures + 1 if again else 1, failed_at=now)
+        """One more failure at `now`."""
+        return replace(self, failures=self.row(now) + 1, failed_at=now)
+
+
+def worth_telling(before: int, times: int) -> bool:
+    """Whether a row of failures that grew from `before` to `times` has come to 3, 6, 12, 24, ...: a
+    crash loop of a night is a handful of events, not thousands."""
+    mark = 3
+    while mark <= before:
+        mark *= 2
+    return before < mark <= times
 
 
 def jittered(delay: float) -> float:

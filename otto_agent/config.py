@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.otto.cluster.plugins.module_utils import tls
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 
 _AGAIN = "otto-run apply   (writes the file anew)"
@@ -16,7 +17,8 @@ _AGAIN = "otto-run apply   (writes the file anew)"
 
 @dataclass(frozen=True)
 class Broker:
-    """keepalive: seconds. protocol: "3.1.1" or "5"."""
+    """keepalive: seconds. protocol: "3.1.1" or "5". ca: PEM of whom to trust, "system" for whom
+    this system trusts, "" for no TLS."""
 
     host: str
     port: int = 1883
@@ -24,15 +26,16 @@ class Broker:
     password: str = field(default="", repr=False)
     keepalive: int = 20
     protocol: str = "3.1.1"
+    ca: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
 class Config:
-    """Intervals are in seconds."""
+    """Intervals are in seconds. mqtt: None where the agent heals in silence."""
 
     cluster: str
     node: str
-    mqtt: Broker
+    mqtt: Broker | None = None
     docker_url: str = "unix:///var/run/docker.sock"
     state_dir: Path = Path("/var/lib/otto")
     metrics_interval: float = 10.0
@@ -63,12 +66,6 @@ def parse(document: Any, file: str = "agent.json") -> Config:
     top = _Reader(document, "", problems)
     known = ("cluster", "node", "docker_url", "mqtt", "state_dir")
     top.only((*known, "metrics_interval", "sweep_interval"))
-    mqtt = document.get("mqtt")
-    if not isinstance(mqtt, Mapping):
-        problems.append("mqtt: expected an object with host and port")
-        mqtt = {"host": "-"}
-    sub = _Reader(mqtt, "mqtt.", problems)
-    sub.only(("host", "port", "username", "password", "keepalive", "protocol"))
     config = Config(
         cluster=top.text("cluster"),
         node=top.text("node"),
@@ -76,20 +73,31 @@ def parse(document: Any, file: str = "agent.json") -> Config:
         state_dir=Path(top.text("state_dir", str(Config.state_dir))),
         metrics_interval=top.number("metrics_interval", Config.metrics_interval, 1, 3600),
         sweep_interval=top.number("sweep_interval", Config.sweep_interval, 1, 86400),
-        mqtt=Broker(
-            host=sub.text("host"),
-            port=int(sub.number("port", Broker.port, 1, 65535)),
-            username=sub.text("username", ""),
-            password=sub.text("password", ""),
-            keepalive=int(sub.number("keepalive", Broker.keepalive, 1, 65535)),
-            protocol=sub.text("protocol", Broker.protocol, lambda value: value in ("3.1.1", "5")),
-        ),
+        mqtt=_broker(document["mqtt"], problems) if "mqtt" in document else None,
     )
-    if config.mqtt.password and not config.mqtt.username:
-        problems.append("mqtt.password: needs mqtt.username beside it")
     if problems:
         raise OttoError(f"{file} is not usable", cause="; ".join(problems), next=_AGAIN)
     return config
+
+
+def _broker(mqtt: Any, problems: list[str]) -> Broker | None:
+    if not isinstance(mqtt, Mapping):
+        problems.append("mqtt: expected an object with host and port")
+        return None
+    sub = _Reader(mqtt, "mqtt.", problems)
+    sub.only(("host", "port", "username", "password", "keepalive", "protocol", "ca"))
+    broker = Broker(
+        host=sub.text("host"),
+        port=int(sub.number("port", Broker.port, 1, 65535)),
+        username=sub.text("username", ""),
+        password=sub.text("password", ""),
+        keepalive=int(sub.number("keepalive", Broker.keepalive, 1, 65535)),
+        protocol=sub.text("protocol", Broker.protocol, lambda value: value in ("3.1.1", "5")),
+        ca=sub.text("ca", "", lambda ca: ca == tls.SYSTEM or "-----BEGIN CERTIFICATE-----" in ca),
+    )
+    if broker.password and not broker.username:
+        problems.append("mqtt.password: needs mqtt.username beside it")
+    return broker
 
 
 class _Reader:

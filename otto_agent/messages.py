@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the agent says: topics and payloads. Pure, so that the listener's tests can use it too.
+"""What the agent says and is told: topics and payloads, as docs/mqtt.md has them. Pure.
 
 Each payload is a JSON object with `"v": 1`. `boot` names one life of the agent, `conn` counts its
-connections in that life, `seq` numbers its messages in that life: (boot, seq) is unique, and a
-number that never arrives is a message that was dropped. `time` is in seconds since the epoch, by
+connections in that life, `seq` numbers its metrics and events in that life: (boot, seq) is unique,
+and none is missing for good but those that a gap names. `time` is in seconds since the epoch, by
 the node's own clock, which may be wrong.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 VERSION = 1
@@ -19,6 +20,8 @@ STATUS = "status"
 REPORT = "report"
 METRICS = "metrics"
 EVENT = "event"
+ACK = "ack"
+CMD = "cmd"
 
 RETAINED = frozenset((STATUS, REPORT))
 
@@ -26,11 +29,17 @@ RETAINED = frozenset((STATUS, REPORT))
 DIED = "died"  # a container ended by itself or was killed
 HEALED = "healed"  # a service was brought back to its target
 FAILED = "failed"  # a service could not be brought to its target
+BACKOFF = "backoff"  # it fails or ends again and again: how often, and when it is tried next
 TARGET = "target"  # another target (an apply)
 TARGET_BROKEN = "target_broken"  # the target file cannot be read
 DOCKER_GONE = "docker_gone"
 DOCKER_BACK = "docker_back"
 NODE = "node"  # something about the node that a person should mend
+ALARM = "alarm"  # one of the node's numbers is bad (a full disk, a weak power supply)
+ALARM_OVER = "alarm_over"  # it is well again
+CLOCK_JUMPED = "clock_jumped"  # the node's clock was set: times before and after do not compare
+GAP = "gap"  # samples are gone: the ring overflowed or was lost
+RING_LOST = "ring_lost"  # the file of the ring was broken; a new one was begun
 
 
 def topic(cluster: str, node: str, kind: str) -> str:
@@ -62,10 +71,10 @@ def status(state: str, boot: str, conn: int, agent: str, time: float) -> dict[st
     }
 
 
-def report(body: Mapping[str, Any], boot: str, seq: int, time: float) -> dict[str, Any]:
+def report(body: Mapping[str, Any], boot: str, time: float) -> dict[str, Any]:
     """body: a Report's JSON document, and `target`: "current", "good" (target.json is broken and
     the last good one serves), "none" or "broken"."""
-    return {**body, **_head(boot, seq, time)}
+    return {**body, "v": VERSION, "boot": boot, "time": round(time, 3)}
 
 
 def metrics(
@@ -75,13 +84,13 @@ def metrics(
     seq: int,
     time: float,
     interval: float,
-    dropped: int = 0,
+    backlog: int = 0,
 ) -> dict[str, Any]:
-    """dropped: how many messages of this life were thrown away because the broker was not there."""
+    """interval: seconds between two of them. backlog: samples that no listener has stored yet."""
     return {
         **_head(boot, seq, time),
         "interval": interval,
-        "dropped": dropped,
+        "backlog": backlog,
         "host": dict(host),
         "containers": {name: dict(values) for name, values in containers.items()},
     }
@@ -94,6 +103,78 @@ def event(
     if service:
         payload["service"] = service
     return payload
+
+
+def gap(boot: str, first: int, last: int, time: float) -> dict[str, Any]:
+    """An event without a number of its own: the samples first..last of `boot` that no listener has
+    stored are gone."""
+    return {
+        "v": VERSION,
+        "boot": boot,
+        "kind": GAP,
+        "first": first,
+        "last": last,
+        "time": round(time, 3),
+        "text": f"samples {first} to {last} were not heard in time and are gone",
+    }
+
+
+def aged(payload: bytes, age: float | None) -> bytes:
+    """An encoded sample as it is sent later than it was taken. age: seconds, None: unknown."""
+    return (
+        payload[:-1] + b',"age":%s}' % json.dumps(None if age is None else round(age, 3)).encode()
+    )
+
+
+@dataclass(frozen=True)
+class Ack:
+    """What a listener has in its store. stored: boot -> ranges of numbers. gaps: as they were told.
+    With neither it is the hello of one that has just come."""
+
+    stored: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
+    gaps: Sequence[tuple[str, int, int]] = ()
+
+    @property
+    def hello(self) -> bool:
+        return not self.stored and not self.gaps
+
+
+def read_ack(payload: bytes) -> Ack:
+    """Raises ValueError, and nothing else, where it is none."""
+    document = _told(payload)
+    try:
+        stored = {
+            str(boot): [(_count(first), _count(last)) for first, last in ranges]
+            for boot, ranges in document.get("stored", {}).items()
+        }
+        gaps = [
+            (str(boot), _count(first), _count(last))
+            for boot, first, last in document.get("gaps", ())
+        ]
+    except (TypeError, AttributeError) as error:
+        raise ValueError(str(error)) from error
+    return Ack(stored, gaps)
+
+
+def read_cmd(payload: bytes) -> str:
+    """What is to be done: "look", or a word that is not obeyed. Raises ValueError."""
+    return str(_told(payload).get("do", ""))
+
+
+def _told(payload: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(payload)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    if not isinstance(document, dict) or document.get("v") != VERSION:
+        raise ValueError(f'no object with "v": {VERSION}')
+    return document
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError("no number")
+    return value
 
 
 def no_target(cluster: str, node: str, why: str, cause: str = "") -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.otto.cluster.plugins.module_utils.engine import DockerEngine
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.model import LABEL_CLUSTER, LABEL_SERVICE
+from ansible_collections.otto.cluster.plugins.module_utils.wire import Wire
 
 from otto_agent.backoff import Backoff, jittered
 
@@ -74,7 +75,7 @@ class Watcher(threading.Thread):
             engine.close()
 
     def _follow(self) -> None:
-        self._engine = engine = DockerEngine(self._url)
+        self._engine = engine = DockerEngine(self._url, carrier=Wire)
         # The engine keeps what happens from here on until the stream stands, so nothing is missed
         # between this look and the first event.
         since = int(time.time())
