@@ -12,6 +12,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.otto.cluster.plugins.module_utils.edge import diff_of
 from ansible_collections.otto.cluster.plugins.module_utils.model import Observed, Target
 from ansible_collections.otto.cluster.plugins.module_utils.operations import Operation
+from ansible_collections.otto.cluster.plugins.module_utils.plan_document import digest_of
 from ansible_collections.otto.cluster.plugins.module_utils.reconcile import reconcile
 
 
@@ -42,7 +43,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             }
         )
         target = Target.from_json(json.loads(arguments["target"]))
-        report = reconcile(_Nothing(), target, check=True).to_json()
+        # No engine, so no registry can be asked either.
+        report = reconcile(_Nothing(), target, check=True, refresh=False).to_json()
         plan = report.pop("plan")
         installed = arguments["installed"]
         count = len(target.services)
@@ -55,6 +57,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "changed": True,
             "msg": "would " + ", ".join(steps),
             "plan": plan,
+            "plan_digest": digest_of(plan),
             "report": report,
             "diff": diff,
         }

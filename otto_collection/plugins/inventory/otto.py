@@ -22,7 +22,8 @@ description:
   - Values may hold C(${VAR}), C(${VAR:-default}) and C(!vault). Jinja in them stays text; only
     O(compose), O(groups) and O(keyed_groups) are templates.
   - Groups are C(otto), C(otto_local), C(otto_remote), C(label_<key>_<value>) and
-    C(service_<name>).
+    C(service_<name>); C(otto_waiting) is empty, until nodes wait in it for their batch of an
+    update.
   - The whole format is described by the JSON Schema of C(otto.yaml).
 options:
   plugin:
@@ -70,6 +71,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +86,15 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     ClusterFileError,
     OttoError,
 )
-from ansible_collections.otto.cluster.plugins.module_utils.target import targets
+from ansible_collections.otto.cluster.plugins.module_utils.ssh_way import (
+    proxy,
+    resolved,
+    trusting,
+)
+from ansible_collections.otto.cluster.plugins.module_utils.target import (
+    logins,
+    targets,
+)
 from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root
 
 _NAMES = ("otto.yaml", "otto.yml")
@@ -139,15 +149,21 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
     def _add_hosts(self, cluster: Cluster) -> None:
         known_hosts = cluster.known_hosts or str(state_root() / cluster.name / "known_hosts")
         documents = targets(cluster)
-        for name in ("otto", "otto_local", "otto_remote"):
+        ways = resolved(cluster.nodes)
+        for name in ("otto", "otto_local", "otto_remote", "otto_waiting", "otto_broker"):
             self.inventory.add_group(name)
+        if cluster.update.in_batches:
+            self.inventory.set_variable("otto", "otto_update", _update(cluster))
         self.inventory.add_child("otto", "otto_local")
         self.inventory.add_child("otto", "otto_remote")
+        mqtt = _mqtt(cluster)
         for node in cluster.nodes:
             host = self.inventory.add_host(node.id)
+            if mqtt.get("node") == node.id:
+                self.inventory.add_child("otto_broker", host)
             self.inventory.add_child("otto_local" if node.is_local else "otto_remote", host)
             variables = {
-                **_connection(node, cluster, known_hosts),
+                **_connection(ways[node.id], known_hosts),
                 "otto_node": {
                     "id": node.id,
                     "docker_url": node.docker_url,
@@ -155,9 +171,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
                     "local": node.is_local,
                 },
                 "otto_cluster": cluster.name,
-                "otto_mqtt": _mqtt(cluster),
+                "otto_mqtt": mqtt,
                 "otto_state_dir": _state_dir(node, cluster),
                 "otto_target": documents[node.id].to_json(),
+                "otto_registries": logins(cluster, node.id),
+                "otto_keep_images": cluster.keep_images,
             }
             for key, value in variables.items():
                 self.inventory.set_variable(host, key, value)
@@ -245,22 +263,28 @@ def _state_dir(node: Node, cluster: Cluster) -> str:
     return _REMOTE_STATE
 
 
-def _mqtt(cluster: Cluster) -> dict[str, Any]:
-    """Empty where the file names no broker."""
-    mqtt = cluster.mqtt
-    if mqtt is None:
-        return {}
-    found = {
-        "host": mqtt.host,
-        "port": mqtt.port,
-        "username": mqtt.username,
-        "password": mqtt.password,
-        "keepalive": mqtt.keepalive,
+def _update(cluster: Cluster) -> dict[str, Any]:
+    """How an update goes over the nodes; what P(otto.cluster.batches#filter) takes."""
+    update = cluster.update
+    canary = update.canary
+    return {
+        "nodes": [node.id for node in cluster.nodes],
+        "parallelism": update.parallelism,
+        "delay": update.delay,
+        "max_failures": update.max_failures,
+        "canary": canary if isinstance(canary, int) else list(canary),
     }
-    return {key: value for key, value in found.items() if value is not None}
 
 
-def _connection(node: Node, cluster: Cluster, known_hosts: str) -> dict[str, Any]:
+def _mqtt(cluster: Cluster) -> dict[str, Any]:
+    """The arguments of Mqtt; empty where the file names no broker. The accounts of nodes are no
+    variables: what is printed of a host never holds one."""
+    if cluster.mqtt is None:
+        return {}
+    return {key: value for key, value in asdict(cluster.mqtt).items() if value is not None}
+
+
+def _connection(node: Node, known_hosts: str) -> dict[str, Any]:
     if node.is_local:
         return {
             "ansible_connection": "local",
@@ -272,39 +296,14 @@ def _connection(node: Node, cluster: Cluster, known_hosts: str) -> dict[str, Any
         "ansible_user": node.user,
         "ansible_python_interpreter": node.python or _REMOTE_PYTHON,
         "ansible_become": node.become,
-        "ansible_ssh_common_args": _ssh_arguments(node, cluster, known_hosts),
+        "ansible_ssh_common_args": _ssh_arguments(node, known_hosts),
     }
     if node.identity_file:
         variables["ansible_ssh_private_key_file"] = node.identity_file
     return variables
 
 
-def _ssh_arguments(node: Node, cluster: Cluster, known_hosts: str) -> str:
-    # ssh splits the list at blanks and expands % and a leading ~ itself.
-    own = known_hosts.replace("%", "%%")
-    if any(character in own for character in " \t"):
-        own = f'"{own}"'
-    words = f"{own} ~/.ssh/known_hosts"
+def _ssh_arguments(node: Node, known_hosts: str) -> str:
+    words = trusting([known_hosts, "~/.ssh/known_hosts"])
     quoted = f'"{words}"' if not set(words) & set("\"\\$`'") else shlex.quote(words)
-    arguments = f"-o UserKnownHostsFile={quoted}"
-    jumps = _jumps(node, cluster)
-    if jumps:
-        arguments += f" -o ProxyJump={shlex.quote(jumps)}"
-    return arguments
-
-
-def _jumps(node: Node, cluster: Cluster) -> str:
-    """`user@host:port` of every host on the way, the nearest first; "" where there is none."""
-    by_id = {other.id: other for other in cluster.nodes}
-    way: list[str] = []
-    jump = node.jump
-    while jump:
-        through = by_id.get(jump)
-        if through is None:
-            way.insert(0, jump)
-            break
-        host = f"[{through.host}]" if ":" in through.host else through.host
-        user = f"{through.user}@" if through.user else ""
-        way.insert(0, f"{user}{host}:{through.port}")
-        jump = through.jump
-    return ",".join(way)
+    return " ".join([f"-o UserKnownHostsFile={quoted}", *map(shlex.quote, proxy(node, words))])

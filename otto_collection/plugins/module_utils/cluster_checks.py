@@ -16,6 +16,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.cluster import (
     LOCAL_HOSTS,
     Node,
     Service,
+    engine_name,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.errors import Path, nearest
 from ansible_collections.otto.cluster.plugins.module_utils.option_text import At
@@ -28,25 +29,57 @@ def check_nodes(nodes: Sequence[Node], mqtt: Mapping[str, Any] | None, at: At) -
     _broker(mqtt, nodes, at)
 
 
-def check_services(
-    services: Sequence[Service],
-    networks: Collection[str],
-    volumes: Collection[str],
+def check_scope(
+    services: Mapping[str, Service],
+    defined: Mapping[str, Collection[str]],
     at: At,
     *,
+    resting: Mapping[str, Sequence[str]],
     complete: bool,
-    line_of: Callable[[Path], int],
 ) -> None:
-    """complete: no service was left out. line_of: the line of a path that goes by name, or 0."""
-    places = {service.name: service.nodes for service in services}
-    names = places.keys()
-    for service in services:
-        where = at.sub("services", service.name)
-        _defined(service, networks, volumes, where)
-        _awaited(service, names, where, complete=complete)
-        _together(service, places, where)
-    _circles({s.name: list(s.spec.get("depends_on", ())) for s in services}, at)
+    """Services that know each other by the names of one file: their keys here.
+
+    defined: network, volume, secret, config -> their keys in the file. resting: services that no
+    chosen profile runs -> their profiles. complete: no service was left out.
+    """
+    for name, service in services.items():
+        where = at.sub("services", name)
+        _defined(service, defined, where)
+        _awaited(name, service, services.keys(), where, resting=resting, complete=complete)
+        _together(service, services, where)
+    _circles({name: [o for _, o in _needs(s)] for name, s in services.items()}, at)
+
+
+def check_cluster(
+    cluster: str,
+    services: Sequence[Service],
+    objects: Mapping[str, Mapping[str, tuple[Path, Mapping[str, Any]]]],
+    at: At,
+    *,
+    line_of: Callable[[Path], str],
+) -> None:
+    """What services of all files want of the same nodes.
+
+    objects: networks, volumes -> key -> where it stands, and what is said of it. line_of: where a
+    path stands, "" where that is not known.
+    """
     _clashes(services, at, line_of)
+    for kind, declared in objects.items():
+        names: dict[str, tuple[str, Path]] = {}
+        for key, (path, said) in declared.items():
+            if said.get("external"):
+                continue
+            name = engine_name(cluster, key, said)
+            if name in names:
+                other, where = names[name]
+                line = line_of(where)
+                At(path or where, at.problems).problem(
+                    f"has the engine name of {kind[:-1]} {other}{f' ({line})' if line else ''}",
+                    found=name,
+                    expected="another name",
+                    hint="external: true uses what is there already",
+                )
+            names.setdefault(name, (key, path))
 
 
 def _same_engine(nodes: Sequence[Node], at: At) -> None:
@@ -99,16 +132,45 @@ def _broker(mqtt: Mapping[str, Any] | None, nodes: Sequence[Node], at: At) -> No
             found=mqtt["host"],
             expected="the address by which the nodes reach the broker",
         )
+    if not mqtt or "node" not in mqtt:
+        return
+    where = next((node for node in nodes if node.id == mqtt["node"]), None)
+    at = at.sub("mqtt", "node")
+    if where is None:
+        ids = [node.id for node in nodes]
+        at.problem("is no node", found=mqtt["node"], nearest=nearest(mqtt["node"], ids))
+    elif where.is_local:
+        at.problem(
+            "is this machine, where `otto-run up` is the broker itself",
+            found=mqtt["node"],
+            expected="a node that is reached by SSH",
+            hint="remove node, and write this machine's address under host",
+        )
 
 
-def _defined(service: Service, networks: Collection[str], volumes: Collection[str], at: At) -> None:
-    for key in service.spec.get("networks", {}):
-        if key not in networks and key != DEFAULT_NETWORK:
-            _undefined(at.sub("networks"), "network", key, networks)
-    for mount in service.spec.get("volumes", ()):
-        key = mount["source"]
-        if mount["type"] == "volume" and key is not None and key not in volumes:
-            _undefined(at.sub("volumes"), "volume", key, volumes)
+def _defined(service: Service, defined: Mapping[str, Collection[str]], at: At) -> None:
+    for kind, keys in _uses(service).items():
+        for key in keys:
+            if key not in defined[kind]:
+                _undefined(at.sub(f"{kind}s"), kind, key, defined[kind])
+
+
+def _uses(service: Service) -> dict[str, list[str]]:
+    """What of the top level a service names: kind -> keys."""
+    spec = service.spec
+    return {
+        "network": [key for key in spec.get("networks", ()) if key != DEFAULT_NETWORK],
+        "volume": [
+            mount["source"]
+            for mount in spec.get("volumes", ())
+            if mount["type"] == "volume" and mount["source"] is not None
+        ],
+        "secret": [entry["source"] for entry in spec.get("secrets", ())],
+        "config": [entry["source"] for entry in spec.get("configs", ())],
+    }
+
+
+_EXAMPLE = {"secret": "{file: PATH}", "config": "{file: PATH}"}
 
 
 def _undefined(at: At, kind: str, key: str, known: Collection[str]) -> None:
@@ -116,25 +178,58 @@ def _undefined(at: At, kind: str, key: str, known: Collection[str]) -> None:
         f"names a {kind} that the file does not define",
         found=key,
         nearest=nearest(key, known),
-        hint=f"at the end of the file: {kind}s: {{{key}: {{}}}}",
+        hint=f"at the end of the file: {kind}s: {{{key}: {_EXAMPLE.get(kind, '{}')}}}",
     )
 
 
-def _awaited(service: Service, names: Collection[str], at: At, *, complete: bool) -> None:
-    for other in service.spec.get("depends_on", ()):
-        where = at.sub("depends_on")
-        if other == service.name:
+def _needs(service: Service) -> list[tuple[str, str]]:
+    """(option, name) of every other service that it cannot do without, each once.
+
+    Links and shared namespaces have become dependencies too: the option that was written counts.
+    """
+    spec = service.spec
+    found = dict.fromkeys(spec.get("depends_on", ()), "depends_on")
+    for option in ("links", "volumes_from"):
+        names = (line.partition(":")[0] for line in spec.get(option, ()))
+        found.update((name, option) for name in names if name != "container")
+    for option in ("network_mode", "ipc", "pid"):
+        kind, _, name = str(spec.get(option, "")).partition(":")
+        if kind == "service":
+            found[name] = option
+    return [(option, name) for name, option in found.items()]
+
+
+def _awaited(
+    name: str,
+    service: Service,
+    names: Collection[str],
+    at: At,
+    *,
+    resting: Mapping[str, Sequence[str]],
+    complete: bool,
+) -> None:
+    for option, other in _needs(service):
+        where = at.sub(option)
+        if other == name:
             where.problem("is the service itself", found=other)
+        elif other in resting:
+            optional = ", or required: false here" if option == "depends_on" else ""
+            where.problem(
+                "is a service that no chosen profile runs",
+                found=other,
+                expected="a service that runs",
+                hint=f"profiles: [{resting[other][0]}]{optional}",
+            )
         elif other not in names and complete:
             where.problem("is no service of this file", found=other, nearest=nearest(other, names))
 
 
-def _together(service: Service, places: Mapping[str, Collection[str]], at: At) -> None:
+def _together(service: Service, services: Mapping[str, Service], at: At) -> None:
     """Only the services of one node wait for each other."""
-    for other in service.spec.get("depends_on", ()):
-        theirs = places.get(other, ())
+    for option, other in _needs(service):
+        theirs = services[other].nodes if other in services else ()
         if theirs and service.nodes and not set(theirs) & set(service.nodes):
-            at.sub("depends_on").problem(
+            at.sub(option).problem(
                 "is on another node: only services of one node wait for each other",
                 found=f"{other} on {', '.join(sorted(theirs))}",
                 expected=f"a service on {', '.join(service.nodes)}",
@@ -170,13 +265,14 @@ def _circles(after: dict[str, list[str]], at: At) -> None:
             del left[done]
 
 
-def _clashes(services: Sequence[Service], at: At, line_of: Callable[[Path], int]) -> None:
+def _clashes(services: Sequence[Service], at: At, line_of: Callable[[Path], str]) -> None:
     """Ports and names that two services of one node want; each pair is told once."""
     told: set[tuple[str, str, Any]] = set()
     ports: dict[tuple[str, str, int], list[tuple[str, str]]] = {}
     names: dict[tuple[str, str], str] = {}
+    places = {service.name: service.path for service in services}
     for service in services:
-        mine = at.sub("services", service.name)
+        mine = At(service.path, at.problems)
         container = service.spec.get("container_name", service.name)
         for node in service.nodes:
             other = names.setdefault((node, container), service.name)
@@ -200,10 +296,10 @@ def _clashes(services: Sequence[Service], at: At, line_of: Callable[[Path], int]
                         and _overlap(address, port["host_ip"])
                     ):
                         told.add(key)
-                        line = line_of(("services", other, "ports"))
+                        line = line_of((*places[other], "ports"))
                         mine.sub("ports").problem(
                             f"publishes a port of node {node} that service {other} "
-                            f"publishes too{f' (line {line})' if line else ''}",
+                            f"publishes too{f' ({line})' if line else ''}",
                             found=f"{port['published']}/{port['protocol']}",
                             expected="a port that is free on the node",
                         )

@@ -18,27 +18,46 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.otto.cluster.plugins.module_utils.assembly import (
+    Assembled,
+    Scope,
+    assemble,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import (
+    DEFAULT_NETWORK,
+    KEEP_IMAGES,
+    SYSTEM_CA,
     Cluster,
+    Login,
     Mqtt,
     Node,
     Service,
+    Update,
+    engine_name,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_checks import (
+    check_cluster,
     check_nodes,
-    check_services,
+    check_scope,
+)
+from ansible_collections.otto.cluster.plugins.module_utils.cluster_contents import read_contents
+from ansible_collections.otto.cluster.plugins.module_utils.cluster_services import (
+    Names,
+    Placement,
+    read_services,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_tables import (
+    COMPOSE,
+    COMPOSE_ELSEWHERE,
     ELSEWHERE,
     INVENTORY_KEYS,
     NAME,
     NODE,
     TOP,
     is_service_name,
-    read_labels,
     read_table,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.errors import (
@@ -46,10 +65,12 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     Path,
     Problem,
     Problems,
-    nearest,
 )
-from ansible_collections.otto.cluster.plugins.module_utils.option_text import At, plain
-from ansible_collections.otto.cluster.plugins.module_utils.options import parse_service
+from ansible_collections.otto.cluster.plugins.module_utils.option_text import (
+    At,
+    integer,
+    plain,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.source import (
     Source,
     load,
@@ -89,104 +110,256 @@ def load_text(
     """Like load_file, for a text that was read already from `path`."""
     beside = os.path.join(os.path.dirname(path), ".env")  # noqa: PTH118, PTH120
     merged = {**read_env_file(beside, environ), **environ}
-    return parse(load(raw, path, environ=merged, vault=vault, literal=INVENTORY_KEYS))
+    source = load(raw, path, environ=merged, vault=vault, literal=INVENTORY_KEYS)
+    return _Reader(assemble(source, outer=environ, vault=vault), source, vault).cluster()
 
 
-def parse(source: Source) -> Cluster:
-    """The cluster that a file describes. Raises ClusterFileError with everything that is wrong."""
-    return _Reader(source).cluster()
-
-
-_Placement = tuple[str, ...]
 _MISSING = re.compile("has no ([a-z_]+)")
+_OBJECTS = ("networks", "volumes")
+_CONTENTS = ("secrets", "configs")
 
 
 class _Reader:
-    """One pass over one file. What cannot be read is left out, and told."""
+    """One pass over what was put together. What cannot be read is left out, and told."""
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, assembled: Assembled, source: Source, vault: Vault | None) -> None:
+        self._tree = assembled.tree
+        self._places = assembled.places
+        self._assembled = assembled
+        self._environ = source.environ
+        self._file = source.file
+        self._vault = vault
         self._problems = Problems()
-        self._names: dict[tuple[str, int], str] = {}
+        self._names: dict[int, str] = {}
         self._nodes_known = True
-        self._services_known = True
+        self._services: dict[str, Service] = {}
+        self._objects: dict[str, dict[str, tuple[Path, Mapping[str, Any]]]] = {
+            kind: {} for kind in _OBJECTS
+        }
+        self._contents: dict[str, dict[str, bytes]] = {kind: {} for kind in _CONTENTS}
 
     def cluster(self) -> Cluster:
-        source = self._source
-        at = At((), self._problems, source.environ)
-        top = read_table(TOP, source.tree, at, ELSEWHERE) or {}
+        at = self._at()
+        top = read_table(TOP, self._tree, at, ELSEWHERE) or {}
         nodes = self._nodes(top.get("nodes", []))
         if top.get("nodes") == []:
             at.sub("nodes").problem("is empty", expected="at least one node with id and host")
-        networks = top.get("networks", {})
-        volumes = top.get("volumes", {})
-        services = self._services(top.get("services", []), nodes)
+        registries = self._registries(top.get("registries", {}), at.sub("registries"))
         check_nodes(nodes, top.get("mqtt"), at)
-        check_services(
-            services, networks, volumes, at, complete=self._services_known, line_of=self._line
-        )
+        name = top.get("cluster", {}).get("name", "")
+        placement = Placement(nodes, known=self._nodes_known)
+        update = self._update(top.get("update", {}), placement)
+        for scope in self._assembled.scopes:
+            if scope.stack:
+                self._stack(scope, placement, name)
+            else:
+                self._own(scope, top, placement)
+        services = tuple(self._services.values())
+        check_cluster(name, services, self._objects, at, line_of=self._line)
         self._stop_if_wrong()
         known_hosts = top["cluster"].get("known_hosts")
         return Cluster(
-            name=top["cluster"]["name"],
+            name=name,
             nodes=tuple(nodes),
-            services=tuple(services),
-            mqtt=Mqtt(**top["mqtt"]) if "mqtt" in top else None,
-            networks=networks,
-            volumes=volumes,
+            services=services,
+            mqtt=self._mqtt(top["mqtt"], nodes) if "mqtt" in top else None,
+            networks={key: said for key, (_, said) in self._objects["networks"].items()},
+            volumes={key: said for key, (_, said) in self._objects["volumes"].items()},
+            secrets=self._contents["secrets"],
+            configs=self._contents["configs"],
+            registries=registries,
+            keep_images=top.get("images", {}).get("keep", KEEP_IMAGES),
+            update=update,
             known_hosts=self._beside(known_hosts) if known_hosts else None,
-            file=source.file,
-            inventory={key: source.tree[key] for key in INVENTORY_KEYS if key in source.tree},
+            file=self._file,
+            inventory={key: self._tree[key] for key in INVENTORY_KEYS if key in self._tree},
         )
+
+    def _registries(self, said: Mapping[str, Mapping[str, Any]], at: At) -> dict[str, Login]:
+        files = {
+            host: {"file": login["password_file"]}
+            for host, login in said.items()
+            if "password_file" in login
+        }
+        found = read_contents(files, lambda _path: self._beside(""), at, self._vault)
+        passwords = {
+            host: raw.decode("utf-8", "replace").rstrip("\r\n") for host, raw in found.items()
+        }
+        passwords.update(
+            (host, login["password"]) for host, login in said.items() if host not in files
+        )
+        return {host: Login(said[host]["username"], text) for host, text in passwords.items()}
+
+    def _mqtt(self, said: Mapping[str, Any], nodes: Sequence[Node]) -> Mqtt:
+        values = dict(said)
+        values.setdefault("host", next((n.host for n in nodes if n.id == said.get("node")), ""))
+        if values.get("ca") not in (None, SYSTEM_CA):
+            values["ca"] = self._beside(values["ca"])
+        return Mqtt(**values)
 
     def _beside(self, path: str) -> str:
         """A path of this machine, as seen from the file's directory."""
-        directory = os.path.dirname(os.path.abspath(self._source.file))  # noqa: PTH100, PTH120
-        return os.path.normpath(os.path.join(directory, os.path.expanduser(path)))  # noqa: PTH111, PTH118
+        directory = os.path.dirname(os.path.abspath(self._file))  # noqa: PTH100, PTH120
+        joined = os.path.join(directory, os.path.expanduser(path))  # noqa: PTH111, PTH118
+        return os.path.normpath(joined)
+
+    def _update(self, values: Mapping[str, Any], placement: Placement) -> Update:
+        canary = values.get("canary")
+        if canary is None:
+            return Update(**values)
+        at = self._at("update", "canary")
+        if re.fullmatch("[+-]?[0-9]+", plain(canary) or ""):
+            first = integer(0, 10000)(canary, at) or 0
+        else:
+            first = placement.named(canary, at)
+        return Update(**{**values, "canary": first})
+
+    # --- scopes
+
+    def _own(self, scope: Scope, top: Mapping[str, Any], placement: Placement) -> None:
+        """The services of otto.yaml itself, and what it defines."""
+        sections = {kind: top.get(kind, {}) for kind in (*_OBJECTS, *_CONTENTS)}
+        found = self._scope(scope, top, None, placement)
+        for name, service in found.items():
+            self._services[name] = service
+        for kind in _OBJECTS:
+            for key, said in sections[kind].items():
+                self._objects[kind][key] = ((kind, key), said)
+        if any("networks" not in s.spec and "network_mode" not in s.spec for s in found.values()):
+            self._objects["networks"].setdefault(DEFAULT_NETWORK, ((), {}))
+        for kind in _CONTENTS:
+            self._contents[kind].update(self._read(kind, sections[kind], scope))
+
+    def _stack(self, scope: Scope, placement: Placement, cluster: str) -> None:
+        """The services of a stack, under the cluster's names."""
+        entry: Mapping[str, Any] = self._tree["stacks"][scope.stack]
+        at = At(scope.path, self._problems, scope.environ)
+        top = read_table(COMPOSE, entry["model"], at, COMPOSE_ELSEWHERE) or {}
+        where = placement.of(entry.get("node"), self._at("stacks", scope.stack))
+        sections = {kind: top.get(kind, {}) for kind in (*_OBJECTS, *_CONTENTS)}
+        shared = {
+            kind: {engine_name(cluster, key, said): key for key, (_, said) in own.items()}
+            for kind, own in self._objects.items()
+        }
+        names = Names(scope.stack, shared)
+        for service in self._scope(scope, top, where, placement).values():
+            renamed = names.renamed(service, sections)
+            at = At(service.path, self._problems)
+            other = self._services.get(renamed.name)
+            if other is not None:
+                at.problem(
+                    f"has the name of the service {other.path[-1]} ({self._line(other.path)})",
+                    found=renamed.name,
+                    expected="another name",
+                    hint="name: at the stack gives another one",
+                )
+            elif is_service_name(renamed.name, at):
+                self._services[renamed.name] = renamed
+        for kind in _OBJECTS:
+            declared = dict(sections[kind])
+            if kind == "networks":
+                declared.setdefault(DEFAULT_NETWORK, {})
+            for key, said in declared.items():
+                new = names.key(kind, key, said)
+                if said.get("external") and new in shared[kind].values():
+                    continue
+                if new in self._objects[kind]:
+                    At((*scope.path, kind, key), self._problems).problem(
+                        f"has the key of one of the {kind} of otto.yaml",
+                        found=new,
+                        expected="another key there, or another name of the stack",
+                    )
+                    continue
+                self._objects[kind][new] = (
+                    (*scope.path, kind, key),
+                    names.declared(key, said),
+                )
+        for kind in _CONTENTS:
+            for key, content in self._read(kind, sections[kind], scope).items():
+                self._contents[kind][names.key(kind, key, {})] = content
+
+    def _scope(
+        self,
+        scope: Scope,
+        top: Mapping[str, Any],
+        where: Sequence[str] | None,
+        placement: Placement,
+    ) -> dict[str, Service]:
+        at = At(scope.path, self._problems, scope.environ)
+        entries = top.get("services")
+        found = read_services(
+            scope,
+            entries if isinstance(entries, Mapping) else {},
+            where,
+            placement,
+            self._places,
+            self._problems,
+        )
+        check_scope(
+            found,
+            {kind[:-1]: top.get(kind, {}) for kind in (*_OBJECTS, *_CONTENTS)},
+            at,
+            resting=scope.resting,
+            complete=scope.complete,
+        )
+        return found
+
+    def _read(self, kind: str, declared: Mapping[str, Any], scope: Scope) -> dict[str, bytes]:
+        return read_contents(
+            declared,
+            lambda path: self._places.find(path).file.directory,
+            At((*scope.path, kind), self._problems, scope.environ),
+            self._vault,
+        )
 
     # --- errors
 
-    def _named(self, path: Path) -> Path:
-        """Paths go by name: ("services", 0, ...) is ("services", "web", ...)."""
+    def _named(self, path: Path, file: str) -> Path:
+        """Entries of lists go by name: ("nodes", 0, ...) is ("nodes", "rpi-01", ...)."""
         if len(path) > 1 and isinstance(path[1], int):
-            name = self._names.get((str(path[0]), path[1]))
+            name: str | None = None
+            if path[0] == "services":
+                name = self._assembled.names.get((file, path[1]))
+            elif path[0] == "nodes" and file == self._file:
+                name = self._names.get(path[1])
             if name is not None:
                 return (path[0], name, *path[2:])
         return path
 
     def _stop_if_wrong(self) -> None:
-        source = self._source
-        lines = {**source.lines, **{self._named(path): n for path, n in source.lines.items()}}
-        broken = {self._named(path) for path in source.broken}
-        page = Problems()
-        for problem in source.problems:
-            page.extend([_with(problem, path=self._named(problem.path))])
-        secret = self._secrets()
+        places = self._places
+        # Nodes are asked for by name.
+        named = {path: self._named(path, self._file) for path in places.of}
+        places.of.update({named[path]: place for path, place in places.of.items()})
+        places.secrets.update({named[path] for path in places.secrets})
+        places.broken.update({named[path] for path in places.broken})
         meant = {(*p.path[:-1], p.nearest) for p in self._problems if p.nearest}
+        page = list(self._assembled.problems)
         for problem in self._problems:
             missing = _MISSING.fullmatch(problem.message)
             if missing and (*problem.path, missing.group(1)) in meant:
                 continue  # `imagee: nginx` is one mistake, not two
-            above = [problem.path[:n] for n in range(len(problem.path) + 1)]
-            if any(path in broken for path in above):
-                continue
-            if problem.found and (source.encrypted or any(path in secret for path in above)):
-                problem = _with(problem, found="(hidden)", nearest="")
-            page.extend([problem])
+            page.extend(places.located([problem]))
         if page:
-            raise ClusterFileError(page.located(source.file, lines))
-
-    def _secrets(self) -> frozenset[Path]:
-        return frozenset(self._named(path) for path in self._source.secrets)
+            order = {name: rank for rank, name in enumerate(self._assembled.files)}
+            # What several services inherit is wrong once.
+            page = list(dict.fromkeys(_with(p, path=self._named(p.path, p.file)) for p in page))
+            page.sort(key=lambda p: (order.get(p.file, len(order)), p.line))
+            raise ClusterFileError(page)
 
     def _is_broken(self, *path: str | int) -> bool:
-        return any(path[:n] in self._source.broken for n in range(len(path) + 1))
+        return any(path[:n] in self._places.broken for n in range(len(path) + 1))
 
-    def _line(self, path: Path) -> int:
-        for known, line in self._source.lines.items():
-            if len(known) == len(path) and self._named(known) == path:
-                return line
-        return 0
+    def _line(self, path: Path) -> str:
+        """`line 7`, or `other.yaml line 7`; "" where it is not known."""
+        place = self._places.find(path)
+        if path not in self._places.of or not place.line:
+            return ""
+        file = "" if place.file.name == self._file else place.file.name + " "
+        return f"{file}line {place.line}"
+
+    def _at(self, *path: str | int) -> At:
+        return At(path, self._problems, self._environ)
 
     # --- nodes
 
@@ -199,7 +372,7 @@ class _Reader:
             if not good or self._is_broken("nodes", index, "id"):
                 self._nodes_known = False
             if good and name is not None and name in ids:
-                first = self._source.lines.get(("nodes", ids[name]), 0)
+                first = self._places.find(("nodes", ids[name])).line
                 self._at("nodes", index, "id").problem(
                     "is taken", found=name, expected=f"another id: line {first} has it"
                 )
@@ -207,7 +380,7 @@ class _Reader:
                 continue
             if good and name is not None:
                 ids[name] = index
-                self._names["nodes", index] = name
+                self._names[index] = name
             at = self._at("nodes", name if good and name is not None else index)
             values = read_table(NODE, entry, at)
             if values is not None:
@@ -234,149 +407,6 @@ class _Reader:
                 hint="docker_url: tcp://host:port reaches an engine without SSH",
             )
         return node
-
-    def _at(self, *path: str | int) -> At:
-        return At(path, self._problems, self._source.environ)
-
-    # --- services
-
-    def _services(self, raw: Any, nodes: Sequence[Node]) -> list[Service]:
-        found: list[Service] = []
-        for name, entry, at in self._service_entries(raw):
-            service = self._service(name, entry, at, nodes)
-            if service is None:
-                self._services_known = False
-            else:
-                found.append(service)
-        return found
-
-    def _service_entries(self, raw: Any) -> Iterator[tuple[str, Mapping[str, Any], At]]:
-        """name, keys, and where, of a list or a mapping of services."""
-        if isinstance(raw, Mapping):
-            for name, entry in raw.items():
-                if name.startswith("x-"):
-                    continue
-                at = self._at("services", name)
-                if not isinstance(entry, Mapping):
-                    at.problem("is not valid", found=entry, expected="a mapping with image")
-                elif is_service_name(name, at):
-                    if "name" in entry and entry["name"] != name:
-                        at.sub("name").problem("is not its key", found=entry["name"], expected=name)
-                    yield name, entry, at
-                    continue
-                self._services_known = False
-            return
-        if not isinstance(raw, list):
-            self._at("services").problem(
-                "is not valid",
-                found=raw,
-                expected="a list of services with name, or a mapping name -> keys",
-            )
-            self._services_known = False
-            return
-        first: dict[str, int] = {}
-        for index, entry in enumerate(raw):
-            at = self._at("services", index)
-            if not isinstance(entry, Mapping):
-                at.problem("is not valid", found=entry, expected="a mapping with name and image")
-            elif entry.get("name") is None:
-                at.problem("has no name", expected="a key name")
-            else:
-                name = plain(entry["name"])
-                if name in first:
-                    line = self._source.lines.get(("services", first[name]), 0)
-                    at.sub("name").problem(
-                        "is taken", found=name, expected=f"another name: line {line} has it"
-                    )
-                    continue
-                elif is_service_name(entry["name"], at.sub("name")) and name is not None:
-                    first[name] = index
-                    self._names["services", index] = name
-                    yield name, entry, self._at("services", name)
-                    continue
-            self._services_known = False
-
-    def _service(
-        self, name: str, entry: Mapping[str, Any], at: At, nodes: Sequence[Node]
-    ) -> Service | None:
-        secrets = {path for path in self._secrets() if path[:2] == at.path}
-        placement = self._placement(entry, at, nodes)
-        keys = {key: value for key, value in entry.items() if key not in ("name", "node")}
-        for path in sorted(secrets, key=str):
-            if len(path) < 4 or path[2] != "environment":
-                At(path, self._problems).problem(
-                    "cannot be kept secret: the engine shows it to whoever asks",
-                    expected="!vault only under environment",
-                )
-        spec = parse_service(
-            keys,
-            at.path,
-            self._problems,
-            environ=self._source.environ,
-            also=("name", "node"),
-        )
-        # Where variables stand as a list, a secret one is known by its place in it.
-        sensitive = set(spec.get("environment", {})) if self._source.encrypted else set()
-        listed = entry.get("environment")
-        for path in secrets:
-            if len(path) > 3 and path[2] == "environment":
-                variable = path[3]
-                if isinstance(variable, int) and isinstance(listed, list):
-                    variable = str(listed[variable]).partition("=")[0]
-                sensitive.add(str(variable))
-        return Service(name, spec, placement, frozenset(sensitive))
-
-    def _placement(self, entry: Mapping[str, Any], at: At, nodes: Sequence[Node]) -> _Placement:
-        """Ids of the nodes that a service runs on, in the order of the file."""
-        raw = entry.get("node")
-        where = at.sub("node")
-        ids = [node.id for node in nodes]
-        if raw is None:
-            if len(ids) != 1 and self._nodes_known and ids:
-                at.problem(
-                    "has no node",
-                    expected=f"node: {ids[0]}, a list of ids, labels, or all",
-                )
-            return tuple(ids)
-        if raw == "all":
-            return tuple(ids)
-        if isinstance(raw, Mapping):
-            wanted = read_labels(raw, where)
-            chosen = [n.id for n in nodes if wanted.items() <= n.labels.items()]
-            if not wanted:
-                where.problem("names no label", found=raw, expected="label: value, or all")
-            elif not chosen and self._nodes_known:
-                shown = ", ".join(f"{key}: {value}" for key, value in wanted.items())
-                labels = {f"{k}: {v}" for n in nodes for k, v in n.labels.items()}
-                where.problem(
-                    "fits no node",
-                    found=shown,
-                    expected="labels of a node",
-                    nearest=nearest(shown, sorted(labels)),
-                )
-            return tuple(chosen)
-        if isinstance(raw, list) and not raw:
-            where.problem("names no node", found=raw, expected="an id, or remove the service")
-        named: list[str] = []
-        for index, item in enumerate(raw if isinstance(raw, list) else [raw]):
-            one = where.sub(index) if isinstance(raw, list) else where
-            value = plain(item)
-            if value is None:
-                one.problem("is no node", found=item, expected="the id of a node")
-            elif value in named:
-                one.problem("is named twice", found=value)
-            elif value in ids:
-                named.append(value)
-            elif self._nodes_known:
-                hint = "node: all stands alone" if value == "all" else ""
-                one.problem(
-                    "is no node of this file",
-                    found=value,
-                    expected="one of " + ", ".join(ids[:12]) + (", ..." if len(ids) > 12 else ""),
-                    nearest=nearest(value, ids),
-                    hint=hint,
-                )
-        return tuple(node for node in ids if node in named)
 
 
 def _valued(entry: Mapping[str, Any]) -> dict[str, Any]:

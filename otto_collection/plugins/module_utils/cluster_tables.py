@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The Otto authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What may be written in otto.yaml, and the file's JSON Schema.
+"""What may be written in otto.yaml.
 
 Each part of the file is a table of rows (key, parser, schema, doc): what is read, what an editor
 is told and what a person reads come from the same row. Services' keys are those of `options.py`.
@@ -14,23 +14,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.otto.cluster.plugins.module_utils.cluster import DOCKER_URL
+from ansible_collections.otto.cluster.plugins.module_utils.cluster import (
+    DOCKER_URL,
+    KEEP_ALL,
+    KEEP_IMAGES,
+    PORT,
+    SYSTEM_CA,
+    TLS_PORT,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.errors import nearest
 from ansible_collections.otto.cluster.plugins.module_utils.option_text import (
     At,
     Parser,
     boolean,
+    duration,
     integer,
     matching,
+    one_of,
     pairs,
     plain,
+    strings,
     text,
 )
-from ansible_collections.otto.cluster.plugins.module_utils.options import service_schema
+from ansible_collections.otto.cluster.plugins.module_utils.plan_images import HUB
 
 INVENTORY_KEYS = ("plugin", "strict", "compose", "groups", "keyed_groups")
 """Keys of Ansible's constructed inventories: theirs, so `$` means nothing in them."""
 PLUGIN_NAMES = ("otto.cluster.otto", "otto")
+CONTROL = "otto-run"
+"""What stands in a node's place in the control plane's user name at the broker."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +57,10 @@ class Row:
 
 
 NAME = "[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}"
-_SERVICE_NAME = "[a-zA-Z0-9][a-zA-Z0-9_.-]{1,62}"
-_NAME_HELP = "letters, digits, _ . -, at most 63, the first a letter or digit"
+SERVICE_NAME = "[a-zA-Z0-9][a-zA-Z0-9_.-]{1,62}"
+NAME_HELP = "letters, digits, _ . -, at most 63, the first a letter or digit"
+STACK_NAME = "[a-z0-9][a-z0-9_-]{0,40}"
+STACK_NAME_HELP = "small letters, digits, _ and -, at most 41, the first a letter or digit"
 _HOST = r"[A-Za-z0-9_:][A-Za-z0-9_.:%-]*"
 _USER = r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]*\$?"
 _JUMP = r"[A-Za-z0-9_:\[][A-Za-z0-9_.:@,%\[\]-]*"
@@ -64,7 +78,7 @@ _LABELS = {
 }
 
 
-def _pattern(pattern: str) -> dict[str, Any]:
+def pattern_of(pattern: str) -> dict[str, Any]:
     # A value may still hold a variable when an editor sees it.
     return {"type": "string", "pattern": rf"^(?:{pattern})$|\$"}
 
@@ -106,8 +120,8 @@ def _secret_text(raw: Any, at: At) -> str | None:
 
 
 def is_service_name(name: Any, at: At) -> bool:
-    help_text = _NAME_HELP.replace("at most 63", "2 to 63")
-    if matching(_SERVICE_NAME, help_text)(name, at) is None:
+    help_text = NAME_HELP.replace("at most 63", "2 to 63")
+    if matching(SERVICE_NAME, help_text)(name, at) is None:
         return False
     if name.endswith((".otto-new", ".otto-old")):
         at.problem("is a name that Otto uses while it replaces a container", found=name)
@@ -116,9 +130,12 @@ def is_service_name(name: Any, at: At) -> bool:
 
 
 def _node_id(raw: Any, at: At) -> str | None:
-    value: str | None = matching(NAME, _NAME_HELP)(raw, at)
+    value: str | None = matching(NAME, NAME_HELP)(raw, at)
     if value in ("all", "ungrouped"):
         at.problem("means every node already", found=value, expected="another id")
+        return None
+    if value == CONTROL:
+        at.problem("is the control plane's name at the broker", found=value, expected="another id")
         return None
     return value
 
@@ -145,6 +162,10 @@ def _list(raw: Any, at: At) -> list[Any] | None:
     return raw
 
 
+def _as_it_stands(raw: Any, at: At) -> Any:  # noqa: ARG001
+    return raw
+
+
 def _plugin(raw: Any, at: At) -> str | None:
     if raw not in PLUGIN_NAMES:
         at.problem("is another plugin's", found=raw, expected=PLUGIN_NAMES[0])
@@ -157,8 +178,8 @@ _port = integer(1, 65535)
 CLUSTER = (
     Row(
         "name",
-        matching(NAME, _NAME_HELP),
-        _pattern(NAME),
+        matching(NAME, NAME_HELP),
+        pattern_of(NAME),
         "Name of the cluster: in MQTT topics, labels and the names of networks and volumes.",
         required=True,
     ),
@@ -170,33 +191,56 @@ CLUSTER = (
     ),
 )
 
+TLS = (
+    Row("ca", text, _TEXT, "File of this machine with the CA that signed the broker's certificate, "
+        f"relative to otto.yaml; {SYSTEM_CA}: a CA that the nodes trust anyhow.", required=True),
+)  # fmt: skip
+
+
+def _tls(raw: Any, at: At) -> dict[str, Any] | None:
+    """{"tls": bool, "ca"?: path or SYSTEM_CA}"""
+    if isinstance(raw, Mapping):
+        found = read_table(TLS, raw, at)
+        return {"tls": True, **found} if found else None
+    value = boolean(raw, at)
+    return None if value is None else {"tls": value}
+
+
 MQTT = (
-    Row("host", matching(_HOST, "a host name or address"), _pattern(_HOST),
-        "Address of the broker as the nodes reach it.", required=True),
-    Row("port", _port, _integer(1, 65535), "Port of the broker; 1883 if left out."),
-    Row("username", _secret_text, _TEXT, "Name to log in with."),
+    Row("host", matching(_HOST, "a host name or address"), pattern_of(_HOST),
+        "Address of the broker as the nodes reach it; with node, that node's host if left out."),
+    Row("node", matching(NAME, NAME_HELP), pattern_of(NAME),
+        "Node that the broker is installed on; left out, `otto-run up` is the broker."),
+    Row("port", _port, _integer(1, 65535),
+        f"Port of the broker; {TLS_PORT} if left out, {PORT} without TLS."),
+    Row("tls", _tls, {"anyOf": [_BOOLEAN, {"type": "object", "required": ["ca"],
+        "properties": {"ca": _TEXT}, "additionalProperties": False}]},
+        "off: everything in clear. {ca: FILE}: a broker of your own, with another CA than Otto's. "
+        "Left out: on, with a CA that Otto makes."),
+    Row("username", _secret_text, _TEXT,
+        "Name to log in with at a broker of your own; left out, every node has an account."),
     Row("password", _secret_text, {"type": "string"}, "Password to log in with; use !vault."),
     Row("keepalive", integer(5, 3600), _integer(5, 3600),
         "Seconds between signs of life; 30 if left out."),
 )  # fmt: skip
 
 NODE = (
-    Row("id", _node_id, _pattern(NAME), "Name of the node: host name in Ansible, in MQTT topics.",
+    Row("id", _node_id, pattern_of(NAME), "Name of the node: host name in Ansible, in MQTT topics.",
         required=True),
-    Row("host", matching(_HOST, "a host name or address"), _pattern(_HOST),
+    Row("host", matching(_HOST, "a host name or address"), pattern_of(_HOST),
         "Address of the node. localhost is this machine: no SSH.", required=True),
-    Row("user", matching(_USER, "a user name"), _pattern(_USER),
+    Row("user", matching(_USER, "a user name"), pattern_of(_USER),
         "SSH user. Without one the node is this machine, or an engine that docker_url reaches."),
     Row("port", _port, _integer(1, 65535), "SSH port; 22 if left out."),
     Row("identity_file", text, _TEXT, "Private key for SSH, relative to otto.yaml."),
-    Row("jump", matching(_JUMP, "a node's id, or user@host:port"), _pattern(_JUMP),
+    Row("jump", matching(_JUMP, "a node's id, or user@host:port"), pattern_of(_JUMP),
         "SSH goes through this host: the id of a node, or user@host:port."),
     Row("python", text, _TEXT, "Python on the node; /usr/bin/python3 if left out."),
     Row("become", boolean, _BOOLEAN, "Use sudo; true if left out, unless user is root."),
     Row("docker_url", matching(_DOCKER_URL, "unix:///path or tcp://host:port"),
-        _pattern(_DOCKER_URL), f"Where the node finds its engine; {DOCKER_URL} if left out."),
+        pattern_of(_DOCKER_URL), f"Where the node finds its engine; {DOCKER_URL} if left out."),
     Row("labels", read_labels, _LABELS, "Labels, for services to be placed by and for groups."),
-    Row("state_dir", _absolute, _pattern("/.+"), "Where Otto keeps the node's target."),
+    Row("state_dir", _absolute, pattern_of("/.+"), "Where Otto keeps the node's target."),
 )  # fmt: skip
 
 
@@ -214,10 +258,11 @@ def _ipam_config(raw: Any, at: At) -> list[dict[str, str]]:
 
 _CIDR = r"[0-9A-Fa-f:.]+/[0-9]{1,3}"
 _SUBNET = (
-    Row("subnet", matching(_CIDR, "a subnet such as 172.28.0.0/16"), _pattern(_CIDR),
+    Row("subnet", matching(_CIDR, "a subnet such as 172.28.0.0/16"), pattern_of(_CIDR),
         "Subnet of the network.", required=True),
     Row("gateway", matching("[0-9A-Fa-f:.]+", "an IP address"), _TEXT, "Address of the gateway."),
-    Row("ip_range", matching(_CIDR, "a subnet"), _pattern(_CIDR), "Where addresses come from."),
+    Row("ip_range", matching(_CIDR, "a subnet"), pattern_of(_CIDR), "Where addresses come from."),
+    Row("aux_addresses", _texts, _MAPPING, "Addresses that are taken: name to address."),
 )  # fmt: skip
 _IPAM = (
     Row("driver", matching("default", "default"), _TEXT, "Only the engine's own: default."),
@@ -225,7 +270,7 @@ _IPAM = (
 )
 
 _OBJECT = (
-    Row("name", matching(_SERVICE_NAME, _NAME_HELP), _pattern(_SERVICE_NAME),
+    Row("name", matching(SERVICE_NAME, NAME_HELP), pattern_of(SERVICE_NAME),
         "Name in the engine; <cluster>_<key> if left out."),
     Row("external", boolean, _BOOLEAN, "It exists already: Otto neither makes nor removes it."),
     Row("driver", text, _TEXT, "Driver; the engine's own if left out."),
@@ -242,14 +287,123 @@ NETWORK = (
 )
 
 
+def _no_store(raw: Any, at: At) -> None:
+    if boolean(raw, at):
+        at.problem(
+            "lies in a store that an engine without Swarm has not",
+            found="external: true",
+            expected="file, environment or content",
+            hint="content: !vault keeps it in this file, encrypted",
+        )
+
+
+CONTENT = (
+    Row("file", text, _TEXT, "File of this machine, relative to otto.yaml; a vaulted one is "
+        "decrypted."),
+    Row("environment", matching("[A-Za-z_][A-Za-z0-9_]*", "the name of a variable"), _TEXT,
+        "Variable of this machine's environment, or of .env, that holds it."),
+    Row("content", _secret_text, {"type": ["string", "number", "boolean"]},
+        "The text itself; use !vault for a secret."),
+    Row("external", _no_store, _BOOLEAN, "Refused: an engine without Swarm keeps none."),
+    Row("name", text, _TEXT, "Taken, and without effect: no engine object is made of it."),
+    Row("labels", read_labels, _LABELS, "Taken, and without effect, as name."),
+)  # fmt: skip
+"""A secret or a config: one of file, environment, content."""
+_SWARM = dict.fromkeys(
+    ("driver", "driver_opts", "template_driver"),
+    "only Swarm has it: write the finished text, variables are filled in",
+)
+CONTENT_SOURCES = ("file", "environment", "content")
+
+
+def _contents(raw: Any, at: At) -> dict[str, dict[str, Any]]:
+    """key -> {one of CONTENT_SOURCES: text}; what says none, or two, is told and left out."""
+    result: dict[str, dict[str, Any]] = {}
+    for key, value in (_mapping(raw, at) or {}).items():
+        where = at.sub(key)
+        if not re.fullmatch(NAME, key):
+            where.problem("is no name", found=key, expected=NAME_HELP)
+        found = read_table(CONTENT, value, where, _SWARM)
+        if found is None:
+            continue
+        said = [one for one in CONTENT_SOURCES if value.get(one) is not None]
+        if len(said) == 1:
+            result[key] = {one: found[one] for one in said if one in found}
+        elif said:
+            where.problem("says where it comes from twice", found=", ".join(said), expected="one")
+        elif "external" not in value:
+            where.problem("says not where it comes from", expected="file, environment or content")
+    return result
+
+
+def _external_name(raw: Any) -> Any:
+    """`external: {name: ...}`, as old compose files say it."""
+    said = raw.get("external") if isinstance(raw, Mapping) else None
+    if not isinstance(said, Mapping) or set(said) != {"name"}:
+        return raw
+    return {"name": said["name"], **raw, "external": "true"}
+
+
+REGISTRY = (
+    Row("username", _secret_text, _TEXT, "Name to log in with.", required=True),
+    Row("password", _secret_text, {"type": ["string", "number"]},
+        "Password or token; use !vault or ${VAR}."),
+    Row("password_file", text, _TEXT, "File of this machine that holds it, relative to otto.yaml; "
+        "a vaulted one is decrypted."),
+)  # fmt: skip
+_REGISTRY = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?"
+
+
+def _registries(raw: Any, at: At) -> dict[str, dict[str, Any]]:
+    """host -> {username, and password or password_file}."""
+    result: dict[str, dict[str, Any]] = {}
+    for key, value in (_mapping(raw, at) or {}).items():
+        where = at.sub(key)
+        host = re.sub(r"^https?://|/.*$", "", key)
+        if host.endswith(".docker.io"):
+            host = HUB
+        if host != key or not re.fullmatch(_REGISTRY, key):
+            where.problem(
+                "is no registry's host",
+                found=key,
+                expected=f"the host as images name it, {HUB} for Docker Hub",
+                nearest=host if re.fullmatch(_REGISTRY, host) else "",
+            )
+        if not isinstance(value, Mapping):  # not shown: it may be a password
+            where.problem("is not valid", expected="a mapping with username and password")
+            continue
+        found = read_table(REGISTRY, value, where) or {}
+        if len({"password", "password_file"} & {k for k, v in value.items() if v is not None}) != 1:
+            where.problem("needs one password", expected="password or password_file")
+        elif "username" in found and len(found) == 2:
+            result[key] = found
+    return result
+
+
+def _keep(raw: Any, at: At) -> int | None:
+    return KEEP_ALL if raw == "all" else integer(0, 100)(raw, at)
+
+
+IMAGES = (
+    Row("keep", _keep, {"anyOf": [_integer(0, 100), {"const": "all"}]},
+        "How many earlier sets of images stay on a node to go back to; older ones that Otto "
+        f"brought and no container uses are removed by an apply. {KEEP_IMAGES} if left out; all "
+        "removes none."),
+)  # fmt: skip
+
+
+def _images(raw: Any, at: At) -> dict[str, Any] | None:
+    return read_table(IMAGES, raw, at)
+
+
 def _objects(rows: Sequence[Row]) -> Parser:
     def parse(raw: Any, at: At) -> dict[str, dict[str, Any]]:
         result: dict[str, dict[str, Any]] = {}
         for key, value in (_mapping(raw, at) or {}).items():
             where = at.sub(key)
             if not re.fullmatch(NAME, key):
-                where.problem("is no name", found=key, expected=_NAME_HELP)
-            found = {} if value is None else read_table(rows, value, where)
+                where.problem("is no name", found=key, expected=NAME_HELP)
+            found = {} if value is None else read_table(rows, _external_name(value), where)
             if found is None:
                 found = {}
             if found.get("external"):
@@ -269,14 +423,121 @@ def _cluster(raw: Any, at: At) -> dict[str, Any] | None:
 
 
 def _mqtt(raw: Any, at: At) -> dict[str, Any] | None:
-    found = read_table(MQTT, raw, at)
-    if found and "password" in found and "username" not in found:
+    """The arguments of Mqtt; host is missing where it is that of `node`."""
+    if not isinstance(raw, Mapping):
+        at.problem("is not valid", found=raw, expected="a mapping with host")
+        return None
+    found = read_table(MQTT, raw, at) or {}
+    if "password" in found and "username" not in found:
         at.sub("password").problem("needs a username", expected="a key username beside it")
+    if not {"host", "node"} & raw.keys():
+        at.problem("has no host", expected="a key host", hint=MQTT[0].doc)
+    found |= found.pop("tls", {"tls": True})
+    if "node" in found:
+        for key in ("username", "ca"):
+            if key in found:
+                at.sub("tls" if key == "ca" else key).problem(
+                    "does not go with node: Otto makes accounts and certificates there",
+                    hint=f"remove {'tls' if key == 'ca' else key}, or node",
+                )
+    return {"port": TLS_PORT if found["tls"] else PORT, **found}
+
+
+def _texts_list(raw: Any, at: At) -> list[str]:
+    """One text or a list of them, in order."""
+    return strings(raw, at) or []
+
+
+EXTENDS = (
+    Row("service", text, _TEXT, "Name of the service whose keys this one starts from.",
+        required=True),
+    Row("file", text, _TEXT, "File that it stands in, relative to this one; this one if left out."),
+)  # fmt: skip
+ENV_FILE = (
+    Row("path", text, _TEXT, "The file, relative to the one that names it.", required=True),
+    Row("required", boolean, _BOOLEAN, "false: it may be missing."),
+    Row("format", one_of("raw"), _TEXT, "raw: neither quotes nor variables."),
+)
+_FILES = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
+INCLUDE = (
+    Row("path", _texts_list, _FILES, "Compose files; a later one is laid over those before.",
+        required=True),
+    Row("project_directory", text, _TEXT, "What their relative paths mean; the first one's "
+        "directory if left out."),
+    Row("env_file", _texts_list, _FILES, "Their variables, instead of .env beside them."),
+)  # fmt: skip
+_INCLUDES = {
+    "type": "array",
+    "items": {
+        "anyOf": [
+            _TEXT,
+            {
+                "type": "object",
+                "properties": {row.key: {"description": row.doc, **row.schema} for row in INCLUDE},
+                "required": ["path"],
+                "additionalProperties": False,
+            },
+        ]
+    },
+}
+
+STACK = (
+    Row("compose", _texts_list, _FILES, "The compose.yaml, relative to otto.yaml; of several, a "
+        "later one is laid over those before.", required=True),
+    Row("node", _as_it_stands, {}, "Where its services run: an id, a list, labels, or all."),
+    Row("name", matching(STACK_NAME, STACK_NAME_HELP), pattern_of(STACK_NAME),
+        "Name of the stack, before the names of its services, networks and volumes; "
+        "the compose project's own if left out."),
+    Row("profiles", _texts_list, _FILES, "Profiles of the compose file that are to run."),
+    Row("env_file", _texts_list, _FILES, "Files with its variables, instead of .env beside it."),
+    Row("directory", _absolute, pattern_of("/.+"), "Directory of the nodes that relative paths of "
+        "volumes mean; /srv/<name> if left out."),
+)  # fmt: skip
+
+
+def _pause(raw: Any, at: At) -> float | None:
+    """Seconds."""
+    nanoseconds = duration(raw, at)
+    return None if nanoseconds is None else nanoseconds / 10**9
+
+
+NODES_SCHEMA: Mapping[str, Any] = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        _MAPPING,
+    ]
+}
+"""Nodes as a person names them: an id, a list of ids, labels."""
+
+UPDATE = (
+    Row("parallelism", integer(0, 10000), _integer(0, 10000),
+        "How many nodes are changed at once; 0, or left out: all."),
+    Row("delay", _pause, _TEXT, "Pause between two batches of nodes, such as 30s."),
+    Row("order", one_of("start-first", "stop-first"),
+        {"enum": ["start-first", "stop-first"]},
+        "stop-first: for every service; start-first is done anyhow where it can be."),
+    Row("max_failures", integer(0, 10000), _integer(0, 10000),
+        "Nodes that may fail before no further one is begun; 0 if left out."),
+    # Which nodes these are is known only beside the nodes.
+    Row("canary", _as_it_stands, {"anyOf": [{"type": "integer"}, *NODES_SCHEMA["anyOf"]]},
+        "Nodes that go first, alone: how many, an id, a list of ids, or labels."),
+)  # fmt: skip
+
+
+def _update(raw: Any, at: At) -> dict[str, Any] | None:
+    found = read_table(UPDATE, raw, at)
+    if found is None:
+        return None
+    misspelt = raw.keys() - {row.key for row in UPDATE}  # it may be the one that is missed below
+    if not (misspelt or found.get("parallelism") or found.get("canary")):
+        for key in ("delay", "max_failures"):
+            if found.get(key):
+                at.sub(key).problem(
+                    "has no effect while all nodes are changed at once",
+                    expected="parallelism or canary beside it",
+                )
     return found
-
-
-def _as_it_stands(raw: Any, at: At) -> Any:  # noqa: ARG001
-    return raw
 
 
 TOP = (
@@ -284,8 +545,16 @@ TOP = (
     Row("mqtt", _mqtt, {}, "The broker that agents report to. Without it they heal in silence."),
     Row("nodes", _list, {}, "The Docker hosts.", required=True),
     Row("services", _as_it_stands, {}, "What runs, and where."),
+    Row("stacks", _as_it_stands, {}, "Compose files that are taken as they are, and where."),
+    Row("include", _as_it_stands, _INCLUDES, "Compose files whose services belong to this file."),
+    Row("profiles", _as_it_stands, _FILES, "Profiles that are to run, of services that have some."),
     Row("networks", _objects(NETWORK), {}, "Networks, as in compose."),
     Row("volumes", _objects(VOLUME), {}, "Named volumes, as in compose."),
+    Row("secrets", _contents, {}, "Contents that services get as files under /run/secrets."),
+    Row("configs", _contents, {}, "Contents that services get as files, at a path of their own."),
+    Row("registries", _registries, {}, "Logins of registries, by host."),
+    Row("images", _images, {}, "Which images stay on a node."),
+    Row("update", _update, {}, "How a change goes over the nodes; left out, all at once."),
     Row("plugin", _plugin, {"enum": list(PLUGIN_NAMES)}, "The inventory plugin, for Ansible."),
     Row("strict", boolean, _BOOLEAN, "Ansible: a wrong expression in compose or groups is fatal."),
     Row("compose", _mapping, {"type": "object"}, "Ansible: host variables from expressions."),
@@ -296,11 +565,20 @@ TOP = (
 ELSEWHERE = {
     "name": "the name of the cluster is cluster.name",
     "version": "leave it out: Otto's file has no version",
-    "secrets": "Otto has no top-level secrets yet: use !vault under environment",
-    "configs": "Otto has no top-level configs yet: use a bind mount",
-    "include": "Otto reads one file; YAML anchors save repetition within it",
+    "models": "plain engines have none: run the model as a service",
 }
 """Keys of compose's top level that are not Otto's."""
+
+COMPOSE = (
+    Row("name", text, _TEXT, "Name of the project."),
+    Row("version", _as_it_stands, {}, "Taken, and without effect, as in compose."),
+    *(row for row in TOP if row.key in ("services", "networks", "volumes", "secrets", "configs")),
+)
+"""A compose file that is a stack, what it includes taken in."""
+COMPOSE_ELSEWHERE = {
+    "models": "plain engines have none: run the model as a service",
+    **dict.fromkeys(("cluster", "nodes", "mqtt", "stacks"), "it belongs into otto.yaml"),
+}
 
 
 def read_table(
@@ -339,78 +617,3 @@ def read_table(
         if row.required and row.key not in raw:
             at.problem(f"has no {row.key}", expected=f"a key {row.key}", hint=row.doc)
     return result
-
-
-# --- JSON Schema ----------------------------------------------------------------------------
-
-
-def _schema(rows: Sequence[Row], **more: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": {row.key: _described(row, more.get(row.key)) for row in rows},
-        "patternProperties": {"^x-": {}},
-        "additionalProperties": False,
-        "required": [row.key for row in rows if row.required],
-    }
-
-
-def _described(row: Row, schema: Mapping[str, Any] | None) -> dict[str, Any]:
-    body = dict(schema or row.schema)
-    if row.required:
-        return {"description": row.doc, **body}
-    return {"description": row.doc, "anyOf": [body, {"type": "null"}]}
-
-
-def schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of otto.yaml for editors; lenient, as values may hold `${VAR}`."""
-    own = service_schema()
-    node = {
-        "description": "Where it runs: a node's id, a list of ids, labels, or all.",
-        "anyOf": [
-            {"type": "string"},
-            {"type": "array", "items": {"type": "string"}, "minItems": 1},
-            _MAPPING,
-        ],
-    }
-    service = {
-        **own,
-        "properties": {"node": node, **own["properties"]},
-        "additionalProperties": False,
-    }
-    name = {"description": "Name of the service and of its container.", **_pattern(_SERVICE_NAME)}
-    listed = {
-        **service,
-        "properties": {"name": name, **service["properties"]},
-        "required": ["name", "image"],
-    }
-    sections = {
-        "cluster": _schema(CLUSTER),
-        "mqtt": _schema(MQTT),
-        "nodes": {"type": "array", "minItems": 1, "items": _schema(NODE)},
-        "services": {
-            "anyOf": [
-                {"type": "array", "items": {"$ref": "#/$defs/listed_service"}},
-                {
-                    "type": "object",
-                    "patternProperties": {"^x-": {}},
-                    "additionalProperties": {"$ref": "#/$defs/service"},
-                },
-            ]
-        },
-        "networks": _schema_of_objects(NETWORK),
-        "volumes": _schema_of_objects(VOLUME),
-    }
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "otto.yaml",
-        "description": "A cluster of Docker hosts and what runs on them.",
-        **_schema(TOP, **sections),
-        "$defs": {"service": service, "listed_service": listed},
-    }
-
-
-def _schema_of_objects(rows: Sequence[Row]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "additionalProperties": {"anyOf": [_schema(rows), {"type": "null"}]},
-    }

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target
+from ansible_collections.otto.cluster.plugins.module_utils.plan_document import step_lines
 
 
 def target_from_text(text: str) -> Target:
@@ -26,6 +27,23 @@ def target_from_text(text: str) -> Target:
         ) from error
 
 
+def registries_from_text(text: str | None) -> dict[str, tuple[str, str]]:
+    """host -> (user name, password). Raises OttoError; the text is never in it."""
+    if not text:
+        return {}
+    try:
+        return {
+            str(host): (str(login["username"]), str(login["password"]))
+            for host, login in json.loads(text).items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise OttoError(
+            "What was given as registries are not logins",
+            cause="it is no JSON text of {host: {username, password}}",
+            next='give it as text: registries: "{{ otto_registries | to_json }}"',
+        ) from None
+
+
 def page(node: str, errors: Iterable[Mapping[str, str]]) -> str:
     """All errors of a report, one after the other, as a person reads them."""
     parts = []
@@ -39,9 +57,9 @@ def page(node: str, errors: Iterable[Mapping[str, str]]) -> str:
     return "\n".join(parts)
 
 
-def fail(module: Any, error: OttoError) -> NoReturn:
-    """End the module with an error as a person reads it."""
-    module.fail_json(msg=str(error), cause=error.cause, next=error.next)
+def fail(module: Any, error: OttoError, **more: Any) -> NoReturn:
+    """End the module with an error as a person reads it; more: further parts of the result."""
+    module.fail_json(msg=str(error), cause=error.cause, next=error.next, **more)
     raise SystemExit(1)  # fail_json does not come back
 
 
@@ -50,11 +68,11 @@ def diff_of(plan: Mapping[str, Any]) -> dict[str, str]:
     before: list[str] = []
     after: list[str] = []
     for step in plan["before"]:
-        after.append(step["line"])
+        after += step_lines(step)
     for service in plan["services"]:
         name = service["service"]
         verdict = service["verdict"]
-        if verdict != "create" and (service["changes"] or verdict == "remove"):
+        if service["changes"] or verdict == "remove":
             before.append(f"{name}:")
         if verdict != "remove" and (service["changes"] or verdict == "create"):
             after.append(f"{name}:")

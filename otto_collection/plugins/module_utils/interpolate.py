@@ -152,7 +152,17 @@ _ENV_LINE = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*=[ \t]
 _ENV_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$$"}
 
 
-def parse_env(text: str, environ: Mapping[str, str], problems: Problems) -> dict[str, str]:
+_ENV_NAME = re.compile("[A-Za-z_][A-Za-z0-9_.-]*")
+
+
+def parse_env(
+    text: str,
+    environ: Mapping[str, str],
+    problems: Problems,
+    *,
+    raw: bool = False,
+    bare: bool = False,
+) -> dict[str, str]:
     """Variables of the text of a `.env` file, as `source.read_env_file` describes it."""
     values: dict[str, str] = {}
     at = 0
@@ -166,6 +176,11 @@ def parse_env(text: str, environ: Mapping[str, str], problems: Problems) -> dict
             continue
         start = at + len(text[at:end]) - len(text[at:end].lstrip())
         match = _ENV_LINE.match(text, start)
+        if match is None and bare and _ENV_NAME.fullmatch(stripped):
+            if stripped in environ:
+                values[stripped] = environ[stripped]
+            at = end + 1
+            continue
         if match is None:
             # The line may hold half a secret: it is not shown.
             problems.add((), found="a line without KEY=", expected="KEY=value", line=line)
@@ -173,6 +188,10 @@ def parse_env(text: str, environ: Mapping[str, str], problems: Problems) -> dict
             continue
         name = match.group(1)
         begin = match.end()
+        if raw:
+            values[name] = text[text.index("=", start) + 1 : end]
+            at = end + 1
+            continue
         quote = text[begin : begin + 1]
         if quote in ("'", '"') and quote:
             close = _closing_quote(text, begin)

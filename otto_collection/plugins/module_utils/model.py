@@ -21,6 +21,8 @@ Spec = Mapping[str, Any]
 LABEL_CLUSTER = "io.otto.cluster"
 LABEL_SERVICE = "io.otto.service"
 LABEL_REVISION = "io.otto.revision"
+LABEL_ADOPTED = "io.otto.adopted"
+"""Label with the id of the container that this one takes over from; see `adoption.py`."""
 LABEL_SPEC = "io.otto.spec"
 """Label with the last-applied spec as canonical JSON; sensitive values are digests in it."""
 
@@ -37,6 +39,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+def content_digest(content: bytes) -> str:
+    """Name of a file's content in `Target.files`: 16 hex digits of its SHA-256."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class Target:
     """All that one node must be.
@@ -45,6 +52,8 @@ class Target:
     networks: key in the file -> {"name": engine name, "external": bool, "driver"?, ...}.
     volumes: the same shape as networks.
     sensitive: service name -> names of its environment variables whose values are never shown.
+    files: digest of a content (`content_digest`) -> the content in base64, for the entries of the
+    services' `secrets` and `configs`, which name it by "digest". Never shown.
     """
 
     cluster: str
@@ -53,10 +62,11 @@ class Target:
     networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     volumes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sensitive: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """The document that is written to target.json and handed to the module."""
-        return {
+        document = {
             "format": TARGET_FORMAT,
             "cluster": self.cluster,
             "node": self.node,
@@ -65,6 +75,9 @@ class Target:
             "volumes": {name: dict(value) for name, value in self.volumes.items()},
             "sensitive": {name: list(keys) for name, keys in self.sensitive.items()},
         }
+        if self.files:  # left out where there are none: older targets keep their revision
+            document["files"] = dict(self.files)
+        return document
 
     @classmethod
     def from_json(cls, document: Any) -> Target:
@@ -82,6 +95,9 @@ class Target:
         for key in ("services", "networks", "volumes", "sensitive"):
             if not isinstance(document.get(key), Mapping):
                 raise ValueError(f"target has no mapping {key}")
+        files = document.get("files", {})
+        if not isinstance(files, Mapping):
+            raise ValueError("target has files that are no mapping")
         return cls(
             cluster=document["cluster"],
             node=document["node"],
@@ -89,6 +105,7 @@ class Target:
             networks=document["networks"],
             volumes=document["volumes"],
             sensitive={name: tuple(keys) for name, keys in document["sensitive"].items()},
+            files=files,
         )
 
     @property
@@ -113,6 +130,8 @@ class ObservedContainer:
     image_id: str
     labels: Mapping[str, str]
     inspect: Mapping[str, Any]
+    by_hand: bool = False
+    """somebody else made it, and Otto may take it over: it is shown with the labels of a service"""
 
     @property
     def cluster(self) -> str | None:
@@ -134,11 +153,29 @@ class ObservedContainer:
 
 @dataclass(frozen=True)
 class ObservedImage:
-    """An image that lies on the node. `config` is its Config document (Env, Cmd, Volumes, ...)."""
+    """An image that lies on the node. `config` is its Config document (Env, Cmd, Volumes, ...).
+
+    digests: `sha256:...` under which registries know it; none where it came from no registry.
+    """
 
     id: str
     architecture: str
     config: Mapping[str, Any]
+    variant: str = ""
+    digests: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RegistryImage:
+    """What a registry has under a name; where it did not say, `problem` and what to type `next`.
+
+    platforms: `amd64`, `arm/v7`, ...; none where the registry does not tell.
+    """
+
+    digest: str = ""
+    platforms: tuple[str, ...] = ()
+    problem: str = ""
+    next: str = ""
 
 
 @dataclass(frozen=True)
@@ -160,6 +197,47 @@ class Engine:
     cgroup_version: str = ""
     without: tuple[str, ...] = ()
     """Options that this engine discards (`mem_limit` where the kernel has no memory cgroup)."""
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    """Option -> what this engine gives by itself, as far as it says so (`logging`: json-file)."""
+    machine: str = ""
+    """The kernel's word for the processor (`armv7l`), where the architecture is just `arm`."""
+
+
+@dataclass(frozen=True)
+class NodeFiles:
+    """Files with the contents of secrets and configs: where they lie, and which are there as they
+    must be (by name, see `plan_files.file_name`)."""
+
+    directory: str = "/var/lib/otto/files"
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A path of the node that its owner lets containers mount, with all below it."""
+
+    path: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the node's owner allows on it (policy.py).
+
+    allow: what -> whether, or for which services. problem: why the owner's file cannot be used;
+    then nothing is allowed. real: path -> what it is once its links are followed, of the paths that
+    are asked for. volumes: engine name -> options of the volumes that the node has.
+    """
+
+    allow: Mapping[str, bool | frozenset[str]] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+    problem: str = ""
+    real: Mapping[str, str] = field(default_factory=dict)
+    volumes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def allows(self, key: str, service: str) -> bool:
+        given = self.allow.get(key, False)
+        return given if isinstance(given, bool) else service in given
 
 
 @dataclass(frozen=True)
@@ -170,6 +248,8 @@ class Observed:
     of the target wants (so that a clash is told before anything is touched).
     images: by reference as the target writes it, and by id for those that containers run.
     networks, volumes: by engine name; those with this cluster's label and those the target names.
+    registry: by reference, what the registry has; only for those that it was asked for.
+    policy: what the node's owner allows; None where all is.
     """
 
     containers: tuple[ObservedContainer, ...] = ()
@@ -177,6 +257,9 @@ class Observed:
     networks: Mapping[str, ObservedObject] = field(default_factory=dict)
     volumes: Mapping[str, ObservedObject] = field(default_factory=dict)
     engine: Engine = Engine()
+    registry: Mapping[str, RegistryImage] = field(default_factory=dict)
+    files: NodeFiles = NodeFiles()
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True)
@@ -186,7 +269,7 @@ class Change:
     key: dotted, e.g. "environment.MODE", "ports", "image".
     old, new: text; None where there is none on that side; "(hidden)" for sensitive values.
     why: "file" (the file changed), "drift" (the node left its target) or "image" (new content
-    under the same reference).
+    under the same reference: old and new are `reference@digest`).
     """
 
     key: str
@@ -195,11 +278,17 @@ class Change:
     why: str
 
     def line(self) -> str:
-        """`environment.MODE: dark -> light`, `labels.team: removed (was blue)`, ..."""
+        """`environment.MODE: dark -> light`, `labels.team: removed (was blue)`, ...
+
+        `image: nginx:alpine (sha256:1f… -> sha256:58…) [image]`: one name, other content.
+        """
         if self.old is None:
             text = f"{self.key}: added {self.new}"
         elif self.new is None:
             text = f"{self.key}: removed (was {self.old})"
+        elif self.why == "image":
+            name, _, old = self.old.rpartition("@")
+            text = f"{self.key}: {name} ({old} -> {self.new.rpartition('@')[2]})"
         else:
             text = f"{self.key}: {self.old} -> {self.new}"
         return text + (f" [{self.why}]" if self.why != "file" else "")

@@ -21,8 +21,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
-_SECRET_FREE = ("body", "config", "settings", "previous")
-"""Fields with engine documents: never shown, never sent (a create body carries the environment)."""
+_SECRET_FREE = ("body", "config", "settings", "previous", "content")
+"""Fields with engine documents and contents: never shown, never sent (a create body carries the
+environment)."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,68 @@ class Operation:
 
 @dataclass(frozen=True)
 class PullImage(Operation):
-    """Fetch an image. `always`: it may lie there already, only newer content counts as a change."""
+    """Fetch an image. `always`: it may lie there already, only newer content counts as a change.
+
+    digest: what the registry had under the name when it was asked; "" where it was not.
+    """
 
     op: ClassVar[str] = "pull"
     reference: str
     always: bool = False
+    digest: str = ""
 
     def line(self) -> str:
-        newer = " if there is a newer one" if self.always else ""
+        newer = " if there is a newer one" if self.always and not self.digest else ""
         return f"pull image {self.reference}{newer}"
+
+
+@dataclass(frozen=True)
+class RemoveImage(Operation):
+    """Remove an image under all its names. It stays where a name is not one of `references`
+    (somebody else gave it) or a container uses it."""
+
+    op: ClassVar[str] = "remove_image"
+    image: str
+    references: tuple[str, ...] = ()
+
+    def line(self) -> str:
+        names = ", ".join(self.references) or "without a name"
+        return f"remove image {names} ({self.image[: len('sha256:') + 12]})"
+
+
+@dataclass(frozen=True)
+class TagImage(Operation):
+    """Give a name back to an image that is on the node. before: id of the one that has it now."""
+
+    op: ClassVar[str] = "tag_image"
+    reference: str
+    image: str
+    before: str = ""
+
+    def line(self) -> str:
+        return f"tag image {self.image[: len('sha256:') + 12]} as {self.reference}"
+
+    def undo(self) -> tuple[Operation, ...]:
+        return (TagImage(self.reference, self.before, self.image),) if self.before else ()
+
+
+@dataclass(frozen=True)
+class PutFile(Operation):
+    """Write a secret's or a config's content (base64) as a file of the node.
+
+    name: of the file. source: key in otto.yaml. uid, gid: "" for whoever writes it.
+    """
+
+    op: ClassVar[str] = "put_file"
+    name: str
+    source: str
+    mode: int = 0o444
+    uid: str = ""
+    gid: str = ""
+    content: str = field(default="", repr=False)
+
+    def line(self) -> str:
+        return f"write the file of {self.source}"
 
 
 @dataclass(frozen=True)
@@ -74,6 +128,31 @@ class CreateNetwork(Operation):
 
     def undo(self) -> tuple[Operation, ...]:
         return (RemoveNetwork(self.name),)
+
+
+@dataclass(frozen=True)
+class ReplaceNetwork(Operation):
+    """Remove a network and make it anew, with the containers that are on it back on it.
+
+    body, previous: what POST /networks/create takes, for the new one and the former one.
+    containers: their names. config: container id -> EndpointConfig that it has. changes: what makes
+    it another one, a line each.
+    """
+
+    op: ClassVar[str] = "replace_network"
+    name: str
+    containers: tuple[str, ...] = ()
+    body: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    previous: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    config: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    changes: tuple[str, ...] = ()
+
+    def line(self) -> str:
+        on_it = " and reconnect {}".format(", ".join(self.containers)) if self.containers else ""
+        return f"make network {self.name} anew{on_it}"
+
+    def undo(self) -> tuple[Operation, ...]:
+        return (ReplaceNetwork(self.name, self.containers, self.previous, self.body, self.config),)
 
 
 @dataclass(frozen=True)
@@ -133,15 +212,23 @@ class Create(Operation):
 
 @dataclass(frozen=True)
 class Start(Operation):
+    """`failed`: name under which it is set aside, stopped, when this is undone: it is new, and is
+    kept for its logs."""
+
     op: ClassVar[str] = "start"
     container: str
     id: str = ""
+    failed: str = ""
 
     def line(self) -> str:
         return f"start container {self.container}"
 
     def undo(self) -> tuple[Operation, ...]:
-        return (Stop(self.container, self.id),)
+        stop = Stop(self.container, self.id)
+        if not self.failed:
+            return (stop,)
+        aside = Rename(self.container, self.failed, self.id)
+        return (stop, Remove(self.failed, force=True, volumes=True), aside)
 
 
 @dataclass(frozen=True)
@@ -213,35 +300,45 @@ class Update(Operation):
 
 @dataclass(frozen=True)
 class Connect(Operation):
-    """`config`: EndpointConfig of POST /networks/<network>/connect."""
+    """`config`: EndpointConfig of POST /networks/<network>/connect.
+
+    fresh: the container is new, and goes as a whole when the plan is undone.
+    """
 
     op: ClassVar[str] = "connect"
     container: str
     network: str
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     id: str = ""
+    fresh: bool = False
 
     def line(self) -> str:
         return f"connect container {self.container} to network {self.network}"
 
     def undo(self) -> tuple[Operation, ...]:
-        return (Disconnect(self.container, self.network, self.config, self.id),)
+        return (
+            () if self.fresh else (Disconnect(self.container, self.network, self.config, self.id),)
+        )
 
 
 @dataclass(frozen=True)
 class Disconnect(Operation):
-    """`config`: the EndpointConfig that it had, so that it can be connected again."""
+    """`config`: the EndpointConfig that it had, so that it can be connected again; fresh: as in
+    Connect."""
 
     op: ClassVar[str] = "disconnect"
     container: str
     network: str
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     id: str = ""
+    fresh: bool = False
 
     def line(self) -> str:
         return f"disconnect container {self.container} from network {self.network}"
 
     def undo(self) -> tuple[Operation, ...]:
+        if self.fresh:
+            return ()
         return (Connect(self.container, self.network, self.config, self.id),)
 
 
@@ -252,6 +349,8 @@ class Await(Operation):
     healthcheck: it must become healthy within `timeout` seconds (unhealthy or ended is a failure).
     Else it must stay running for `settle` seconds, its RestartCount unmoved.
     may_exit: to have ended with exit code 0 is as good (it runs once).
+    completed: nothing but that is good: it has until `timeout` to end.
+    required: False for one that is only waited for: that it does not come is told, no failure.
     """
 
     op: ClassVar[str] = "await"
@@ -261,8 +360,33 @@ class Await(Operation):
     timeout: float = 60.0
     may_exit: bool = False
     id: str = ""
+    completed: bool = False
+    required: bool = True
 
     def line(self) -> str:
+        if self.completed:
+            return f"wait until container {self.container} has done its work"
         if self.healthcheck:
             return f"wait until container {self.container} is healthy (at most {self.timeout:.0f}s)"
         return f"see that container {self.container} stays up"
+
+
+@dataclass(frozen=True)
+class Exec(Operation):
+    """Run one command of a hook in a running container; an exit code other than 0 is a failure.
+
+    hook: `post_start` or `pre_stop`. number: which one of them, from 1.
+    body: what POST /containers/<id>/exec takes; it is not shown: commands hold secrets.
+    required: False where its failure is told, and what follows is done all the same.
+    """
+
+    op: ClassVar[str] = "exec"
+    container: str
+    hook: str
+    number: int = 1
+    body: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    id: str = ""
+    required: bool = True
+
+    def line(self) -> str:
+        return f"run {self.hook} command {self.number} in container {self.container}"

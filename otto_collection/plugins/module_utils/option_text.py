@@ -169,13 +169,14 @@ _DURATION = {
     "m": 60 * 10**9,
     "h": 3600 * 10**9,
     "d": 86400 * 10**9,
+    "w": 7 * 86400 * 10**9,
 }
 
 
 def duration(raw: Any, at: At) -> int | None:
     """Nanoseconds, of `1m30s`, `500ms`, `1.5h`."""
     value = (plain(raw) or "").strip()
-    part = r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h|d)"
+    part = r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h|d|w)"
     if not re.fullmatch(f"(?:{part})+", value):
         hint = f"write {value}s for seconds" if re.fullmatch(r"[0-9.]+", value) else ""
         at.problem("is no duration", found=raw, expected="such as 30s or 1m30s", hint=hint)
@@ -246,5 +247,35 @@ def keyed(parsers: Mapping[str, Parser], required: tuple[str, ...] = ()) -> Pars
                 at.problem(f"has no {key}", found=raw, expected=f"a key {key}")
                 return None
         return result
+
+    return parse
+
+
+def texts(raw: Any, at: At) -> dict[str, str]:
+    """A mapping of options to texts."""
+    result = {}
+    for key, (value, where) in pairs(raw, at, "option").items():
+        content = plain(value)
+        if content is None:
+            where.problem("is no text", found=value, expected="text or a number")
+        else:
+            result[key] = content
+    return result
+
+
+def refused(why: str, hint: str = "") -> Parser:
+    """A key that is known and not done: said plainly, with what to use instead."""
+
+    def parse(raw: Any, at: At) -> None:  # noqa: ARG001
+        at.problem(why, hint=hint)
+
+    return parse
+
+
+def without_effect(parser: Parser) -> Parser:
+    """A key that is read and says nothing here."""
+
+    def parse(raw: Any, at: At) -> None:
+        parser(raw, at)
 
     return parse

@@ -15,19 +15,26 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .model import LABEL_CLUSTER, Change, Observed, ObservedContainer, ObservedObject, Spec, Target
-from .operations import (
-    CreateNetwork,
-    CreateVolume,
-    Operation,
-    Remove,
-    RemoveNetwork,
-    RemoveVolume,
-    Start,
-    Stop,
+from .model import LABEL_CLUSTER, Change, NodeFiles, Observed, ObservedContainer, Spec, Target
+from .operations import Operation, RemoveVolume, Start, Stop
+from .option_sides_storage import ANONYMOUS
+from .plan_compare import create_body, own_labels
+from .plan_depends import (
+    COMPLETED,
+    dependencies,
+    ordered,
+    removal_order,
+    users_of,
+    with_dependencies,
 )
-from .option_engine import ANONYMOUS
-from .plan_service import ServicePlan, Trouble, Wanted, create_body, own_labels, plan_service
+from .plan_document import step_lines
+from .plan_files import put_files
+from .plan_images import notes as image_notes
+from .plan_joins import as_it_will_be
+from .plan_objects import networks_of, objects, remove_networks, resolve, uses
+from .plan_replicas import plan_service, removal
+from .plan_values import ServicePlan, Trouble, Wanted, replica_names
+from .policy import refusal
 
 __all__ = ["Plan", "ServicePlan", "Trouble", "create_body", "plan", "plan_absent", "plan_container"]
 
@@ -36,12 +43,15 @@ __all__ = ["Plan", "ServicePlan", "Trouble", "create_body", "plan", "plan_absent
 class Plan:
     """before: networks and volumes to make. services: ordered so that each comes after those that
     it depends on. after: networks and volumes to remove. troubles: those of the node itself.
+    notes: what hinders nothing and is to be known: a registry that did not answer, a label that a
+    volume cannot get any more.
     """
 
     before: tuple[Operation, ...] = ()
     services: tuple[ServicePlan, ...] = ()
     after: tuple[Operation, ...] = ()
     troubles: tuple[Trouble, ...] = ()
+    notes: tuple[Trouble, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -55,13 +65,17 @@ class Plan:
 
     def lines(self) -> tuple[str, ...]:
         """The plan as a person reads it; empty for an empty plan."""
-        result = [f"> {step.line()}" for step in self.before]
+        result = []
+        for step in self.before:
+            line, *more = step_lines(step.to_json())
+            result += [f"> {line}", *more]
         for service in self.services:
             result += service.lines()
         result += [f"> {step.line()}" for step in self.after]
-        for trouble in self.troubles:
-            result.append(f"! {trouble.message}")
-            result += [f"  {text}" for text in (trouble.cause, trouble.next) if text]
+        for sign, told in (("!", self.troubles), ("?", self.notes)):
+            for trouble in told:
+                result.append(f"{sign} {trouble.message}")
+                result += [f"  {text}" for text in (trouble.cause, trouble.next) if text]
         return tuple(result)
 
     def to_json(self) -> dict[str, Any]:
@@ -70,149 +84,33 @@ class Plan:
             "services": [service.to_json() for service in self.services],
             "after": [step.to_json() for step in self.after],
             "troubles": [trouble.to_json() for trouble in self.troubles],
+            "notes": [note.to_json() for note in self.notes],
             "empty": self.empty,
         }
 
 
-# --- a target's own words in the engine's --------------------------------------------------------
-
-
-def networks_of(target: Target) -> dict[str, Mapping[str, Any]]:
-    """key -> network, with `default` where some service joins it without anyone having named it."""
-    result = dict(target.networks)
-    for spec in target.services.values():
-        if "network_mode" not in spec and "default" in spec.get("networks", ("default",)):
-            result.setdefault("default", {"name": f"{target.cluster}_default", "external": False})
-    return result
-
-
-def resolve(target: Target, service: str, spec: Spec) -> dict[str, Any]:
-    """The spec with engine names for the keys of networks and volumes.
-
-    On every network the service is found under its name; without networks it joins `default`.
-    """
-    result = dict(spec)
-    if "network_mode" not in spec:
-        known = networks_of(target)
-        result["networks"] = {}
-        for key, given in spec.get("networks", {"default": {}}).items():
-            name = known.get(key, {}).get("name", f"{target.cluster}_{key}")
-            aliases = sorted({service, *given.get("aliases", ())})
-            result["networks"][name] = {**given, "aliases": aliases}
-    if "volumes" in spec:
-        result["volumes"] = [
-            {
-                **volume,
-                "source": target.volumes.get(volume["source"], {}).get("name", volume["source"]),
-            }
-            if volume["type"] == "volume" and volume["source"] is not None
-            else volume
-            for volume in spec["volumes"]
-        ]
-    return result
-
-
-def labels_for(target: Target, service: str) -> dict[str, str]:
+def labels_for(target: Target, service: str, files: str = NodeFiles.directory) -> dict[str, str]:
     """The io.otto.* labels of a service's container."""
-    spec = resolve(target, service, target.services[service])
+    spec = resolve(target, service, target.services[service], files)
     return own_labels(target.cluster, service, spec, tuple(target.sensitive.get(service, ())))
 
 
-def wanted_of(target: Target, service: str, previous: Target | None = None) -> Wanted:
-    spec = resolve(target, service, target.services[service])
+def wanted_of(target: Target, service: str, files: str, previous: Target | None = None) -> Wanted:
+    spec = resolve(target, service, target.services[service], files)
     before = None
     if previous is not None and service in previous.services:
-        before = resolve(previous, service, previous.services[service])
+        before = resolve(previous, service, previous.services[service], files)
     return Wanted(
         service=service,
         name=spec.get("container_name", service),
         spec=spec,
-        labels=labels_for(target, service),
+        labels=labels_for(target, service, files),
         cluster=target.cluster,
         sensitive=tuple(target.sensitive.get(service, ())),
         previous=before,
         others=tuple(target.services),
+        node=target.node,
     )
-
-
-# --- networks and volumes ------------------------------------------------------------------------
-
-_NETWORK_KEYS = {
-    "driver": "Driver",
-    "options": "Options",
-    "driver_opts": "Options",
-    "internal": "Internal",
-    "attachable": "Attachable",
-    "enable_ipv6": "EnableIPv6",
-    "ipam": "IPAM",
-}
-_VOLUME_KEYS = {"driver": "Driver", "options": "DriverOpts", "driver_opts": "DriverOpts"}
-
-
-def _object_body(
-    target: Target, value: Mapping[str, Any], keys: Mapping[str, str]
-) -> dict[str, Any]:
-    body: dict[str, Any] = {"Name": value["name"]}
-    body.update({keys[key]: value[key] for key in keys if value.get(key) not in (None, {})})
-    body["Labels"] = {**value.get("labels", {}), LABEL_CLUSTER: target.cluster}
-    return body
-
-
-def _other_shape(value: Mapping[str, Any], found: ObservedObject, kind: str) -> Trouble | None:
-    """Told, not mended: containers and data hang on it."""
-    default = "bridge" if kind == "network" else "local"
-    options = value.get("options", value.get("driver_opts")) or {}
-    pairs = (
-        ("driver", value.get("driver") or default, found.inspect.get("Driver", default)),
-        ("options", dict(options), found.inspect.get("Options") or {}),
-    )
-    for what, wanted, is_now in pairs:
-        if wanted != is_now:
-            return Trouble(
-                f"{kind} {found.name} has {what} {is_now}, the file says {wanted}",
-                f"Otto does not change a {kind} that is there",
-                f"docker {kind} rm {found.name}",
-            )
-    return None
-
-
-def _objects(
-    target: Target, observed: Observed, used: tuple[set[str], set[str]] | None
-) -> tuple[list[Operation], list[Trouble], dict[str, Trouble]]:
-    """What to make first, what differs, and by engine name what is missing and not Otto's."""
-    before: list[Operation] = []
-    troubles: list[Trouble] = []
-    missing: dict[str, Trouble] = {}
-    kinds = (
-        ("network", networks_of(target), observed.networks, _NETWORK_KEYS),
-        ("volume", target.volumes, observed.volumes, _VOLUME_KEYS),
-    )
-    for number, (kind, wanted, there, keys) in enumerate(kinds):
-        for value in wanted.values():
-            name = value["name"]
-            if used is not None and name not in used[number]:
-                continue
-            if name in there:
-                trouble = None if value.get("external") else _other_shape(value, there[name], kind)
-                troubles += [trouble] if trouble is not None else []
-            elif value.get("external"):
-                missing[f"{kind} {name}"] = Trouble(
-                    f"{kind} {name} is external and is not on this node",
-                    next=f"docker {kind} create {name}",
-                )
-            else:
-                body = _object_body(target, value, keys)
-                make = CreateNetwork if kind == "network" else CreateVolume
-                before.append(make(name, body))
-    return before, troubles, missing
-
-
-def _uses(spec: Spec) -> tuple[set[str], set[str]]:
-    """Engine names of the networks and volumes of a resolved spec."""
-    volumes = {
-        v["source"] for v in spec.get("volumes", ()) if v["type"] == "volume" and v["source"]
-    }
-    return set(spec.get("networks", ())), volumes
 
 
 # --- the plan ------------------------------------------------------------------------------------
@@ -232,41 +130,53 @@ def plan(
 
     previous: the target before this apply: it tells what the file changed from what drifted (the
     agent gives the target itself). services: only these; nothing is removed then.
-    refresh: `pull_policy: always` pulls (an apply), or not (an agent's sweep).
+    refresh: images that lie there are pulled where their `pull_policy` says so (an apply), or only
+    missing ones (an agent's sweep).
     retry_failed: a change whose container has failed before, and lies there as `.otto-failed`, is
     tried again (an apply), or left alone with an error (an agent's sweep).
     blocked: service -> why it can make no container now (its pull failed): only what serves is
     put back.
     """
-    wanted = {name: wanted_of(target, name, previous) for name in target.services}
-    chosen = [name for name in _ordered(target) if services is None or name in services]
+    files = observed.files.directory
+    wanted = {name: wanted_of(target, name, files, previous) for name in target.services}
+    for spec in target.services.values():
+        for name, how in dependencies(spec).items():
+            if name in wanted and how.get("condition") == COMPLETED:
+                wanted[name] = replace(wanted[name], completes=True)
+    chosen = [name for name in ordered(target.services) if services is None or name in services]
     used: tuple[set[str], set[str]] | None = None
     if services is not None:
         used = (set(), set())
         for name in chosen:
-            networks, volumes = _uses(wanted[name].spec)
+            networks, volumes = uses(wanted[name].spec)
             used[0].update(networks)
             used[1].update(volumes)
-    before, troubles, missing = _objects(target, observed, used)
-    plans = []
-    taken = set()
+    things = objects(target, observed, used)
+    before = [*things.before, *put_files(target, observed, chosen)]
+    made: dict[str, ServicePlan] = {}
+    taken: dict[str, str] = {}
     for name in chosen:
+        forbidden = refusal(observed.policy, name, target.services[name], target.volumes)
+        if forbidden is not None:
+            made[name] = ServicePlan(name, "up_to_date", error=forbidden)
+            continue
         reason = (blocked or {}).get(name)
-        lacking = _lacking(wanted[name].spec, missing)
-        if reason is None and lacking is not None:
-            reason = lacking.message
-        made = plan_service(
-            wanted[name], observed, refresh=refresh, retry_failed=retry_failed, blocked=reason
+        short = _lacking(wanted[name].spec, things.missing)
+        if reason is None and short is not None:
+            reason = short.message
+        seen = as_it_will_be(target, target.services[name], made, observed)
+        one = plan_service(
+            wanted[name], seen, refresh=refresh, retry_failed=retry_failed, blocked=reason
         )
-        if lacking is not None:
-            made = replace(made, error=replace(lacking, service=name))
-        after = tuple(
-            other
-            for other in target.services[name].get("depends_on", ())
-            if other in target.services
-        )
-        plans.append(replace(made, after=after))
-        taken.add(wanted[name].name)
+        one = with_dependencies(one, wanted[name], wanted, made, observed)
+        if short is not None:
+            one = replace(one, error=replace(short, service=name))
+        for needed in replica_names(wanted[name].name, wanted[name].spec):
+            other = taken.setdefault(needed, name)
+            if other != name:
+                one = ServicePlan(name, "up_to_date", error=_twice(name, other, needed))
+        made[name] = one
+    plans = list(made.values())
     after_all: list[Operation] = []
     if services is None:
         orphans: dict[str, list[ObservedContainer]] = {}
@@ -275,55 +185,44 @@ def plan(
                 continue
             if container.service not in target.services:
                 orphans.setdefault(container.service or container.name, []).append(container)
-        plans += [_removal(name, orphans[name]) for name in sorted(orphans)]
+        plans += _removals(orphans, observed)
         names = {value["name"] for value in networks_of(target).values()}
-        after_all += _remove_networks(target.cluster, observed, names)
-    return Plan(tuple(before), tuple(plans), tuple(after_all), tuple(troubles))
-
-
-def _ordered(target: Target) -> list[str]:
-    """Names of services, each after those that it depends on; a circle is cut where it closes."""
-    done: dict[str, None] = {}
-    open_: set[str] = set()
-
-    def visit(name: str) -> None:
-        if name in done or name in open_ or name not in target.services:
-            return
-        open_.add(name)
-        for other in target.services[name].get("depends_on", ()):
-            visit(other)
-        done[name] = None
-
-    for name in sorted(target.services):
-        visit(name)
-    return list(done)
+        after_all += remove_networks(target.cluster, observed, names)
+    return Plan(
+        tuple(before),
+        tuple(plans),
+        tuple(after_all),
+        tuple(things.troubles),
+        (*things.notes, *image_notes(observed)),
+    )
 
 
 def _lacking(spec: Spec, missing: Mapping[str, Trouble]) -> Trouble | None:
-    networks, volumes = _uses(spec)
+    networks, volumes = uses(spec)
     keys = [f"network {name}" for name in sorted(networks)]
     keys += [f"volume {name}" for name in sorted(volumes)]
     return next((missing[key] for key in keys if key in missing), None)
 
 
-def _removal(
-    service: str, containers: list[ObservedContainer], volumes: bool = False
-) -> ServicePlan:
-    steps: list[Operation] = []
-    for container in sorted(containers, key=lambda c: c.name):
-        if container.state in ("running", "restarting", "paused"):
-            grace = int((container.inspect.get("Config") or {}).get("StopTimeout") or 10)
-            steps.append(Stop(container.name, container.id, grace))
-        steps.append(Remove(container.name, container.id, force=True, volumes=volumes))
-    return ServicePlan(service, "remove", operations=tuple(steps))
+def _twice(service: str, other: str, container: str) -> Trouble:
+    return Trouble(
+        f"{service} and {other} both want a container named {container}",
+        "a service with several replicas numbers its containers",
+        f"rename {service}, or {other}",
+        service,
+    )
 
 
-def _remove_networks(cluster: str, observed: Observed, keep: Collection[str]) -> list[Operation]:
-    return [
-        RemoveNetwork(name)
-        for name, network in sorted(observed.networks.items())
-        if network.labels.get(LABEL_CLUSTER) == cluster and name not in keep
-    ]
+def _removals(
+    found: Mapping[str, list[ObservedContainer]], observed: Observed, volumes: bool = False
+) -> list[ServicePlan]:
+    """Who depends goes before whom it depends on; so does who depends on it no longer."""
+    plans = []
+    for name, earlier in removal_order(found).items():
+        after = (*earlier, *sorted(users_of(name, observed.containers) - set(earlier)))
+        steps = tuple(removal(found[name], volumes))
+        plans.append(ServicePlan(name, "remove", operations=steps, after=after))
+    return plans
 
 
 def plan_absent(cluster: str, observed: Observed, volumes: bool = False) -> Plan:
@@ -332,7 +231,7 @@ def plan_absent(cluster: str, observed: Observed, volumes: bool = False) -> Plan
     for container in observed.containers:
         if container.cluster == cluster:
             found.setdefault(container.service or container.name, []).append(container)
-    after = _remove_networks(cluster, observed, ())
+    after = remove_networks(cluster, observed, ())
     if volumes:
         names = {
             name for name, v in observed.volumes.items() if v.labels.get(LABEL_CLUSTER) == cluster
@@ -343,8 +242,7 @@ def plan_absent(cluster: str, observed: Observed, volumes: bool = False) -> Plan
                     if ANONYMOUS.fullmatch(mount.get("Name") or ""):
                         names.add(mount["Name"])  # carried over a replacement: no longer anonymous
         after += [RemoveVolume(name) for name in sorted(names)]
-    plans = tuple(_removal(name, found[name], volumes) for name in sorted(found))
-    return Plan((), plans, tuple(after))
+    return Plan((), tuple(_removals(found, observed, volumes)), tuple(after))
 
 
 def plan_container(
@@ -371,7 +269,11 @@ def plan_container(
             return Plan(services=(ServicePlan(name, "up_to_date", error=trouble),))
         if not mine:
             return Plan(services=(ServicePlan(name, "up_to_date"),))
-        return Plan(services=(_removal(name, mine),))
+        steps = tuple(removal(mine))
+        return Plan(services=(ServicePlan(name, "remove", operations=steps),))
+    forbidden = refusal(observed.policy, name, spec)
+    if forbidden is not None:
+        return Plan(services=(ServicePlan(name, "up_to_date", error=forbidden),))
     wanted = Wanted(
         service=name,
         name=name,

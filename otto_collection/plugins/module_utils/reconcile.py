@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The Otto authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""observe -> plan -> carry out -> Report: the one way in which a node becomes its target.
+"""The one way in which a node becomes its target: under the lock, with the record of it kept.
 
-What one service fails at is undone for that service alone; all others go on.
+How a plan is carried out stands in `carry_out.py`.
 
 Which target a node keeps when an update fails
     `apply` writes the new target before the first operation, so that an interrupted run is finished
@@ -17,77 +17,45 @@ Which target a node keeps when an update fails
 
 from __future__ import annotations
 
-import time
-import traceback
-from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
-from pathlib import PurePath
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Any
 
+from ansible_collections.otto.cluster.plugins.module_utils import image_memory
+from ansible_collections.otto.cluster.plugins.module_utils.adoption import (
+    adopted,
+    check_permitted,
+)
+from ansible_collections.otto.cluster.plugins.module_utils.carry_out import (
+    Engine,
+    Progress,
+    Report,
+    drive,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
-from ansible_collections.otto.cluster.plugins.module_utils.model import (
-    Observed,
-    ObservedContainer,
-    Target,
-)
-from ansible_collections.otto.cluster.plugins.module_utils.operations import (
-    Operation,
-    PullImage,
-    Rename,
-)
-from ansible_collections.otto.cluster.plugins.module_utils.plan import (
-    Plan,
-    ServicePlan,
-    Trouble,
-    plan,
-    plan_absent,
-)
+from ansible_collections.otto.cluster.plugins.module_utils.image_memory import Asking, Keeper
+from ansible_collections.otto.cluster.plugins.module_utils.journal import Journal
+from ansible_collections.otto.cluster.plugins.module_utils.model import Change, Observed, Target
+from ansible_collections.otto.cluster.plugins.module_utils.node_files import WithFiles
+from ansible_collections.otto.cluster.plugins.module_utils.plan import Plan, plan, plan_absent
+from ansible_collections.otto.cluster.plugins.module_utils.plan_document import brief, digest_of
+from ansible_collections.otto.cluster.plugins.module_utils.plan_images import as_they_were, ran
+from ansible_collections.otto.cluster.plugins.module_utils.revisions import Revisions
 from ansible_collections.otto.cluster.plugins.module_utils.state import BrokenTarget, TargetStore
 
-Progress = Callable[[str], None]
+__all__ = ["Engine", "Moved", "Report", "apply", "drive", "reconcile", "remove"]
 
 
-class Engine(Protocol):
-    """What is asked of an engine (`engine.DockerEngine`)."""
+class Moved(OttoError):
+    """The node needs another plan than the one that was agreed on; `plan` is its document."""
 
-    def observe(self, target: Target) -> Observed: ...
-
-    def execute(self, operation: Operation, progress: Progress | None = None) -> bool: ...
-
-
-@dataclass(frozen=True)
-class Report:
-    """What became of one reconcile.
-
-    revision: of the target that was asked for. changed: in check mode, whether it would change.
-    plan: `Plan.to_json()`. services: name -> {"state", "health", "container_id", "image",
-    "verdict", "changes": [line], "error": None or the entry of `errors`}; state is "absent" where
-    there is no container. errors: [{"service", "message", "cause", "next"}]; service is "" for the
-    node's own.
-    seconds: wall time.
-    """
-
-    cluster: str
-    node: str
-    revision: str
-    changed: bool
-    plan: Mapping[str, Any] = field(default_factory=dict)
-    services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    errors: tuple[Mapping[str, str], ...] = ()
-    seconds: float = 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "cluster": self.cluster,
-            "node": self.node,
-            "revision": self.revision,
-            "changed": self.changed,
-            "plan": dict(self.plan),
-            "services": {name: dict(value) for name, value in self.services.items()},
-            "errors": [dict(error) for error in self.errors],
-            "seconds": self.seconds,
-        }
+    def __init__(self, plan: Mapping[str, Any]) -> None:
+        super().__init__(
+            "The node has moved on since the plan was saved, so nothing was touched",
+            cause="what it needs now is not what the saved plan does",
+            next="otto-run plan --out plan.json",
+        )
+        self.plan = plan
 
 
 def reconcile(
@@ -101,19 +69,44 @@ def reconcile(
     workers: int = 10,
     refresh: bool = True,
     retry_failed: bool = True,
-    starting: Callable[[], None] | None = None,
+    starting: Callable[[Plan], None] | None = None,
+    finished: Callable[[Observed], None] | None = None,
+    journal: Journal | None = None,
+    asking: Asking | None = None,
+    adopt: Mapping[str, str] | None = None,
+    images: Mapping[str, str] | None = None,
 ) -> Report:
     """Make a node its target. Call it under the node's lock (see `TargetStore.lock`).
 
     previous: the target before this one; it tells a change of the file from drift.
     check: plan only. services: only these; the others are left alone. workers: services at once.
-    refresh, retry_failed: see `plan.plan`; the agent's sweeps say False to both.
-    starting: called once, when there is a plan and before anything is touched.
+    refresh, retry_failed: see `plan.plan`; the agent's sweeps say False to both. With refresh, the
+    registries are asked for what they have, once.
+    asking: who asks; left out, nothing is known of earlier answers.
+    starting: called once, with the plan and before anything is touched; may refuse by raising.
+    finished: called once, with what is there at the end.
+    journal: where each step is noted; without one there is no record.
+    adopt: container that somebody started by hand -> service that takes it over; the engine has to
+    look at it (`DockerEngine.also`).
+    images: reference -> id of the image that it is to mean again (a rollback).
     Raises OttoError when the engine cannot be observed; what a service fails at is in the report.
     """
 
+    registries = asking or Asking(engine, absent=check)
+    specs = [s for name, s in target.services.items() if services is None or name in services]
+
     def planner(observed: Observed, again: bool, blocked: Mapping[str, str]) -> Plan:
-        return plan(
+        if not again:
+            check_permitted(observed, target, adopt or {})
+        observed = adopted(observed, target, adopt)
+        if refresh:
+            observed = (
+                registries.look_again(observed) if again else registries.look(observed, specs)
+            )
+        there = {one: engine.image(one) for one in (images or {}).values()}
+        known = {one: image for one, image in there.items() if image is not None}
+        observed, tags, notes = as_they_were(images or {}, known, observed)
+        made = plan(
             target,
             observed,
             previous=previous,
@@ -122,6 +115,8 @@ def reconcile(
             retry_failed=retry_failed,
             blocked=blocked,
         )
+        made = replace(made, before=(*tags, *made.before), notes=(*made.notes, *notes))
+        return _with_vanished(made, previous)
 
     return drive(
         engine,
@@ -131,6 +126,8 @@ def reconcile(
         progress=progress,
         workers=workers,
         starting=starting,
+        finished=finished,
+        journal=journal,
     )
 
 
@@ -144,25 +141,97 @@ def apply(
     workers: int = 10,
     lock_timeout: float = 120,
     holder: str = "apply",
+    expect: str = "",
+    keep_images: int = -1,
+    adopt: Mapping[str, str] | None = None,
+    images: Mapping[str, str] | None = None,
 ) -> Report:
     """Give a node a new target: lock, write it, reconcile, and keep it as good if it was reached.
 
-    Check mode takes no lock and writes nothing. Raises OttoError (engine, lock or disk).
+    expect: digest of the plan that was agreed on (`plan_document.digest_of`); "" for any.
+    keep_images: earlier sets of images that stay on the node, below 0 all of them.
+    adopt, images: see `reconcile`; with images no registry is asked for newer ones.
+    Check mode takes no lock and writes nothing. Raises OttoError (engine, lock or disk), Moved
+    where the plan is another one than `expect`; then nothing was touched.
     """
+    node = WithFiles(engine, store.directory)
     if check:
-        return reconcile(engine, target, previous=_previous(store), check=True)
+        asking = Asking(engine, image_memory.read(store.directory).asked, absent=True)
+        return reconcile(
+            node,
+            target,
+            previous=_previous(store),
+            check=True,
+            refresh=not images,
+            asking=asking,
+            adopt=adopt,
+            images=images,
+        )
     with store.lock(lock_timeout, holder, _waiting(progress)):
+        keeper = Keeper(engine, store.directory, target)
+        # A plan that was agreed on tells what the pulls bring; so must this one, to be equal.
+        asking = Asking(engine, keeper.asked, absent=bool(expect))
+        record = _Record(store, target, expect, keeper)
+
+        def finished(observed: Observed) -> None:
+            node.tidy(target, observed)
+            record.images = ran(target.services.values(), observed.containers)
+
         report = reconcile(
-            engine,
+            node,
             target,
             previous=_previous(store),
             progress=progress,
             workers=workers,
-            starting=lambda: store.write(target),
+            starting=record.begin,
+            finished=finished,
+            refresh=not images,
+            asking=asking,
+            adopt=adopt,
+            images=images,
+            journal=Journal(store.directory, holder, target.revision, progress),
         )
+        record.end(report)
+        gone = keeper.end(asking.answers, reached=not report.errors, keep=keep_images)
+        return replace(report, pruned=gone, changed=report.changed or bool(gone))
+
+
+class _Record:
+    """What an apply leaves in the state directory: the target, and that it was given and when."""
+
+    def __init__(self, store: TargetStore, target: Target, expect: str, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self._store = store
+        self._target = target
+        self._expect = expect
+        self._revisions = Revisions(store.directory)
+        self._begun = False
+        self.images: Mapping[str, str] = {}
+        """reference -> id, of what runs at the end."""
+
+    def begin(self, todo: Plan) -> None:
+        document = todo.to_json()
+        if self._expect and digest_of(document) != self._expect:
+            raise Moved(document)
+        self._store.write(self._target)
+        self._keeper.begin(todo)
+        # Who applies every hour what is there already gets no line for it.
+        if not self._revisions.is_last(self._target):
+            self._begin()
+
+    def _begin(self) -> None:
+        self._revisions.begin(self._target)
+        self._begun = True
+
+    def end(self, report: Report) -> None:
+        moved = self.images and self.images != self._revisions.images(self._revisions.last)
+        if (report.errors or moved) and not self._begun:
+            self._begin()
+        if self._begun:
+            result, images = ("failed", {}) if report.errors else ("done", self.images)
+            self._revisions.settle(result, brief(report.plan), images)
         if not report.errors:
-            store.settle(target)
-        return report
+            self._store.settle(self._target)
 
 
 def remove(
@@ -174,6 +243,7 @@ def remove(
     check: bool = False,
     progress: Progress | None = None,
     workers: int = 10,
+    journal: Journal | None = None,
 ) -> Report:
     """Take down all that carries this cluster's label: containers, networks and, if told, volumes.
 
@@ -187,216 +257,26 @@ def remove(
         check=check,
         progress=progress,
         workers=workers,
+        journal=journal,
     )
-
-
-Planner = Callable[[Observed, bool, Mapping[str, str]], Plan]
-"""(what is there, whether images were pulled already, service -> why it is blocked) -> Plan"""
-
-
-def drive(
-    engine: Engine,
-    target: Target,
-    planner: Planner,
-    *,
-    check: bool = False,
-    progress: Progress | None = None,
-    workers: int = 10,
-    starting: Callable[[], None] | None = None,
-) -> Report:
-    """Observe what concerns the target, plan, carry out, report; `reconcile` with any planner."""
-    run = _Run(engine, target, progress or _quiet, workers)
-    observed = engine.observe(target)
-    todo = planner(observed, False, {})
-    if check:
-        run.note_troubles(todo)
-        return run.report(observed, todo, changed=not todo.empty)
-    if starting is not None:
-        starting()
-    pulls = _pulls(todo)
-    if pulls:
-        run.pull(pulls, todo)
-        # What was pulled is part of what a container must equal, so it is planned from anew.
-        observed = engine.observe(target)
-        todo = _with_pulls(planner(observed, True, run.blocked), todo)
-    run.note_troubles(todo)
-    run.carry_out(todo)
-    if run.touched:
-        observed = engine.observe(target)
-    return run.report(observed, todo, changed=run.changed)
-
-
-class _Run:
-    """What one reconcile gathers while it works; threads only append to it."""
-
-    def __init__(self, engine: Engine, target: Target, progress: Progress, workers: int) -> None:
-        self.engine = engine
-        self.target = target
-        self.progress = progress
-        self.workers = max(1, workers)
-        self.begun = time.monotonic()
-        self.touched = False
-        self.changed = False
-        self.blocked: dict[str, str] = {}
-        self.errors: dict[str, list[Trouble]] = {}
-
-    # ---- steps
-
-    def pull(self, pulls: Collection[PullImage], todo: Plan) -> None:
-        """Fetch the images side by side. A service whose image cannot be had is blocked."""
-
-        def one(pull: PullImage) -> Trouble | None:
-            self.progress(pull.line())
-            return self._execute(pull)
-
-        with ThreadPoolExecutor(self.workers) as pool:
-            ended = {pull.reference: pool.submit(one, pull) for pull in pulls}
-        failed = {reference: future.result() for reference, future in ended.items()}
-        for service in todo.services:
-            for pull in service.pulls:
-                trouble = failed[pull.reference]
-                if trouble is not None:
-                    self._note(replace(trouble, service=service.service))
-                    self.blocked[service.service] = trouble.cause
-
-    def note_troubles(self, todo: Plan) -> None:
-        """What the plan itself says cannot be done. A failed pull is told already, in full."""
-        for trouble in todo.troubles:
-            self._note(trouble)
-        for service in todo.services:
-            if service.error is not None and service.service not in self.blocked:
-                self._note(replace(service.error, service=service.service))
-
-    def carry_out(self, todo: Plan) -> None:
-        for operation in todo.before:
-            self._on_node(operation)
-        self._carry_out_services(todo.services)
-        for operation in todo.after:
-            self._on_node(operation)
-
-    def _carry_out_services(self, services: Iterable[ServicePlan]) -> None:
-        """Side by side, but each one after those that it depends on, however these ended."""
-        waiting: dict[str, ServicePlan] = {}
-        for service in services:
-            # The plan lists dependencies first; what comes later closes a circle and is not waited
-            # for.
-            earlier = tuple(name for name in service.after if name in waiting)
-            waiting[service.service] = replace(service, after=earlier)
-        running: dict[Future[None], str] = {}
-        with ThreadPoolExecutor(self.workers) as pool:
-            while waiting or running:
-                unfinished = set(waiting) | set(running.values())
-                for name, service in list(waiting.items()):
-                    if not unfinished.intersection(service.after):
-                        running[pool.submit(self._carry_out_service, waiting.pop(name))] = name
-                done, _rest = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    del running[future]
-                    future.result()
-
-    def _carry_out_service(self, service: ServicePlan) -> None:
-        for index, operation in enumerate(service.operations):
-            self.progress(f"{service.service}: {operation.line()}")
-            trouble = self._execute(operation)
-            if trouble is not None:
-                trouble = self._undo(service, index, trouble)
-                self._note(replace(trouble, service=service.service))
-                return
-
-    def _undo(self, service: ServicePlan, index: int, trouble: Trouble) -> Trouble:
-        """Put back what was there before. What fails on the way is told with the first failure."""
-        undone = service.undo(index)
-        failures = []
-        for operation in undone:
-            self.progress(f"{service.service}: undo: {operation.line()}")
-            failure = self._execute(operation)
-            if failure is not None:
-                failures.append(f"{failure.message}: {failure.cause}")
-            elif isinstance(operation, Rename) and trouble.next.endswith(
-                "docker logs " + operation.container
-            ):
-                # The container that failed is kept for its logs, under another name.
-                trouble = replace(
-                    trouble, next=trouble.next[: -len(operation.container)] + operation.to
-                )
-        if failures:
-            ending = "; putting the earlier one back failed too: " + "; ".join(failures)
-        elif undone:
-            ending = "; the earlier one was put back"
-        else:
-            return trouble
-        return replace(trouble, cause=trouble.cause + ending)
-
-    # ---- one operation
-
-    def _on_node(self, operation: Operation) -> None:
-        self.progress(operation.line())
-        trouble = self._execute(operation)
-        if trouble is not None:
-            self._note(trouble)
-
-    def _execute(self, operation: Operation) -> Trouble | None:
-        self.touched = True
-        try:
-            if self.engine.execute(operation, self.progress):
-                self.changed = True
-            return None
-        except OttoError as error:
-            return Trouble(error.message, error.cause, error.next)
-        except Exception as error:  # a fault of ours must not keep the other services down
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            return Trouble(
-                f"Otto itself failed at: {operation.line()}",
-                cause=f"{type(error).__name__}: {error}"
-                f" ({PurePath(place.filename).name}, line {place.lineno})",
-                next="report this as a fault of Otto, with the line above",
-            )
-
-    def _note(self, trouble: Trouble) -> None:
-        self.errors.setdefault(trouble.service, []).append(trouble)
-
-    # ---- the report
-
-    def report(self, observed: Observed, todo: Plan, *, changed: bool) -> Report:
-        hide = _secrets(self.target)
-        by_service = {service.service: service for service in todo.services}
-        errors: list[Mapping[str, str]] = []
-        first: dict[str, Mapping[str, str]] = {}
-        for name in sorted(self.errors):
-            for trouble in self.errors[name]:
-                entry = {key: _masked(text, hide) for key, text in trouble.to_json().items()}
-                first.setdefault(name, entry)
-                errors.append(entry)
-        services: dict[str, Mapping[str, Any]] = {}
-        for name in sorted(set(self.target.services) | set(by_service)):
-            part = by_service.get(name)
-            container = _container_of(self.target, name, observed)
-            services[name] = {
-                "state": container.state if container else "absent",
-                "health": container.health if container else None,
-                "container_id": container.id if container else "",
-                "image": container.image if container else "",
-                "verdict": part.verdict if part else "up_to_date",
-                "changes": [change.line() for change in part.changes] if part else [],
-                "error": first.get(name),
-            }
-        return Report(
-            cluster=self.target.cluster,
-            node=self.target.node,
-            revision=self.target.revision,
-            changed=changed,
-            plan=todo.to_json(),
-            services=services,
-            errors=tuple(errors),
-            seconds=round(time.monotonic() - self.begun, 3),
-        )
 
 
 # ---- helpers
 
 
-def _quiet(_text: str) -> None:
-    pass
+def _with_vanished(todo: Plan, previous: Target | None) -> Plan:
+    """A container that has to be made though its service is an old one: somebody removed it."""
+    gone = Change("container", "gone", "there", "drift")
+    services = tuple(
+        replace(service, changes=(gone,))
+        if service.verdict == "create"
+        and not service.changes
+        and previous is not None
+        and service.service in previous.services
+        else service
+        for service in todo.services
+    )
+    return replace(todo, services=services)
 
 
 def _waiting(progress: Progress | None) -> Progress | None:
@@ -415,52 +295,3 @@ def _previous(store: TargetStore) -> Target | None:
         return store.read()
     except BrokenTarget:
         return None
-
-
-def _pulls(todo: Plan) -> list[PullImage]:
-    """Each image once; `always` wins."""
-    pulls: dict[str, PullImage] = {}
-    for service in todo.services:
-        for pull in service.pulls:
-            if pull.always or pull.reference not in pulls:
-                pulls[pull.reference] = pull
-    return [pulls[reference] for reference in sorted(pulls)]
-
-
-def _with_pulls(todo: Plan, earlier: Plan) -> Plan:
-    """The plan with the pulls that it took to make it, so that it tells all that was done."""
-    pulls = {service.service: service.pulls for service in earlier.services}
-    services = tuple(
-        replace(service, pulls=pulls.get(service.service, ())) for service in todo.services
-    )
-    return replace(todo, services=services)
-
-
-def _container_of(target: Target, service: str, observed: Observed) -> ObservedContainer | None:
-    spec = target.services.get(service, {})
-    wanted = str(spec.get("container_name") or service)
-    mine = [
-        container
-        for container in observed.containers
-        if container.service == service and (container.cluster or "") == target.cluster
-    ]
-    for container in mine:
-        if container.name == wanted:
-            return container
-    return mine[0] if mine and service not in target.services else None
-
-
-def _secrets(target: Target) -> tuple[str, ...]:
-    """Values that must not be seen in what a container or the engine wrote."""
-    values: set[str] = set()
-    for service, names in target.sensitive.items():
-        environment = target.services.get(service, {}).get("environment") or {}
-        values.update(str(environment[name]) for name in names if environment.get(name))
-    # Shorter ones would only riddle the text, and are no secrets.
-    return tuple(sorted((value for value in values if len(value) >= 4), key=len, reverse=True))
-
-
-def _masked(text: str, secrets: Iterable[str]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, "(hidden)")
-    return text

@@ -50,6 +50,7 @@ class Source:
     problems: what is wrong with single values; whoever reads the tree shows them with its own.
     broken: their paths. A broken value stands in the tree as its text, so that one cause stays
     one problem: leave out whatever else goes wrong at or below such a path.
+    marks: path -> "reset" or "override", compose's tags for merges.
     environ: `.env` and the process's variables, for options that pass variables on.
     """
 
@@ -60,6 +61,7 @@ class Source:
     encrypted: bool = False
     problems: tuple[Problem, ...] = ()
     broken: frozenset[Path] = frozenset()
+    marks: Mapping[Path, str] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -95,19 +97,30 @@ def load(
         encrypted=encrypted,
         problems=problems.located(file, builder.lines),
         broken=frozenset(builder.broken),
+        marks=builder.marks,
         environ=environ,
     )
 
 
-def read_env_file(path: str, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+def read_env_file(
+    path: str,
+    environ: Mapping[str, str] | None = None,
+    *,
+    vault: Vault | None = None,
+    raw: bool = False,
+    bare: bool = False,
+) -> dict[str, str]:
     """Variables of a `.env` file; {} where there is none.
 
     `KEY=value`, `export KEY=value`, comments, 'literal' and "escaped" quotes that may span lines.
     Outside of single quotes variables are expanded: those of `environ` first, then those above.
+    raw: no quotes, no variables, a value is what stands after the =. bare: a line may be a name
+    alone, which takes its value from `environ`. A vaulted file is decrypted.
     Raises ClusterFileError with the lines of the file.
     """
     try:
-        raw = FilePath(path).read_bytes()
+        with FilePath(path).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -115,10 +128,13 @@ def read_env_file(path: str, environ: Mapping[str, str] | None = None) -> dict[s
             [Problem((), f"cannot read the file: {error.strerror}", file=str(path))]
         ) from error
     problems = Problems()
-    text = _decode(raw, problems)
+    text = _decode(content, problems)
+    if text is not None and text.startswith(VAULT_HEADER):
+        text = _decrypt_file(text, vault, problems)
     values: dict[str, str] = {}
     if text is not None:
-        values = parse_env(text.replace("\r\n", "\n"), environ or {}, problems)
+        text = text.replace("\r\n", "\n")
+        values = parse_env(text, environ or {}, problems, raw=raw, bare=bare)
     if problems:
         raise ClusterFileError(problems.located(str(path)))
     return values

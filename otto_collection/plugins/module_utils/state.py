@@ -22,13 +22,13 @@ import fcntl
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.otto.cluster.plugins.module_utils import disk
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target, canonical_json
 
@@ -61,6 +61,8 @@ class TargetStore:
         self.good_path = self.directory / "target.json.good"
         self.bad_path = self.directory / "target.json.bad"
         self.lock_path = self.directory / "lock"
+        self.unwritable = ""
+        """Why the directory could not be written when the lock was taken last; "" if it could."""
 
     # ---- reading
 
@@ -74,10 +76,10 @@ class TargetStore:
         Raises BrokenTarget only if no file can be read but at least one is there; OttoError when
         the directory may not be read.
         """
-        current = _attempt(self.current_path)
+        current = attempt(self.current_path)
         if current.target is not None:
             return Loaded(current.target, "current")
-        good = _attempt(self.good_path)
+        good = attempt(self.good_path)
         if current.raw is not None:
             self._set_aside(current.raw)
         if good.target is not None:
@@ -96,20 +98,20 @@ class TargetStore:
 
         It only tells what an apply changes (`previous`), so a broken copy costs no more than that.
         """
-        return _attempt(self.good_path).target
+        return attempt(self.good_path).target
 
     # ---- writing; call under the lock
 
     def write(self, target: Target) -> None:
         """Make this the target: afterwards the agent works towards it. Raises OttoError."""
-        self._replace(self.current_path, _encode(target))
+        self._replace(self.current_path, encode(target))
 
     def settle(self, target: Target) -> None:
         """Write a target that the node has reached: as the current one and as the good one."""
-        text = _encode(target)
+        text = encode(target)
         for path in (self.current_path, self.good_path):
             # An agent that sweeps every minute must not wear out an SD card with equal writes.
-            if _attempt(path).raw != text:
+            if attempt(path).raw != text:
                 self._replace(path, text)
 
     def clear(self) -> None:
@@ -119,26 +121,14 @@ class TargetStore:
                 with contextlib.suppress(FileNotFoundError):
                     path.unlink()
             if self.directory.is_dir():
-                _sync_directory(self.directory)
+                disk.sync_directory(self.directory)
         except OSError as error:
             raise self._failed("remove the target from", error) from error
 
     def _replace(self, path: Path, content: bytes) -> None:
         try:
             self._make_directory()
-            descriptor, name = tempfile.mkstemp(prefix=path.name + ".", dir=str(self.directory))
-            try:
-                with os.fdopen(descriptor, "wb") as stream:
-                    self._own(stream.fileno(), 0o640)
-                    stream.write(content)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                os.replace(name, str(path))  # noqa: PTH105
-            except BaseException:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(name)  # noqa: PTH108
-                raise
-            _sync_directory(self.directory)
+            disk.replace_file(path, content, 0o640)
         except OSError as error:
             raise self._failed(f"write {path.name} in", error) from error
 
@@ -161,13 +151,6 @@ class TargetStore:
         if not self.directory.is_dir():
             self.directory.mkdir(mode=0o750, parents=True, exist_ok=True)
 
-    def _own(self, descriptor: int, mode: int) -> None:
-        """Files belong to the directory's owner: the module writes as root, the agent as `otto`."""
-        os.fchmod(descriptor, mode)
-        if os.geteuid() == 0:
-            owner = self.directory.stat()
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
-
     def _failed(self, doing: str, error: OSError) -> OttoError:
         return OttoError(
             f"Cannot {doing} {self.directory}",
@@ -188,26 +171,30 @@ class TargetStore:
 
         timeout: seconds to wait; 0 tries once. holder: what the others read, e.g. "apply by ann".
         waiting: called once with the holder's line when the lock is not free at once.
+        A disk that is full or read-only keeps nobody from working: `unwritable` tells of it.
         Raises OttoError that names the holder after the timeout.
         """
         try:
             self._make_directory()
-            descriptor = os.open(str(self.lock_path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+            descriptor, problem = self._open_lock()
         except OSError as error:
             raise self._failed("open the lock in", error) from error
         try:
-            state = os.fstat(descriptor)
-            if os.geteuid() in (0, state.st_uid):
-                self._own(descriptor, 0o660)
             self._acquire(descriptor, timeout, waiting)
             since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             text = f"pid {os.getpid()}, {holder}, since {since}"
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, text.encode("utf-8"), 0)
+            try:
+                self._name_holder(descriptor, text)
+            except OSError as error:
+                problem = problem or error
+            self.unwritable = ""
+            if problem is not None:
+                self.unwritable = f"Cannot write in {self.directory} ({problem.strerror})"
             try:
                 yield
             finally:
-                os.ftruncate(descriptor, 0)
+                with contextlib.suppress(OSError):
+                    os.ftruncate(descriptor, 0)
         finally:
             os.close(descriptor)
 
@@ -217,6 +204,27 @@ class TargetStore:
             return self.lock_path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return ""
+
+    def _open_lock(self) -> tuple[int, OSError | None]:
+        """What is locked, and why it cannot be written, if so."""
+        path = str(self.lock_path)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+                raise
+            # Nobody can make the file now, so all of us lock the directory where there is none.
+            place = path if self.lock_path.exists() else str(self.directory)
+            return os.open(place, os.O_RDONLY | os.O_CLOEXEC), error
+        state = os.fstat(descriptor)
+        if os.geteuid() in (0, state.st_uid):
+            disk.own(descriptor, self.directory, 0o660)
+        return descriptor, None
+
+    @staticmethod
+    def _name_holder(descriptor: int, text: str) -> None:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode("utf-8"), 0)
 
     def _acquire(
         self, descriptor: int, timeout: float, waiting: Callable[[str], None] | None
@@ -248,7 +256,7 @@ class TargetStore:
 
 
 @dataclass(frozen=True)
-class _Attempt:
+class Attempt:
     """One file that was read: raw is None where there is none, target where it cannot be used."""
 
     target: Target | None = None
@@ -256,7 +264,8 @@ class _Attempt:
     problem: str = ""
 
 
-def _encode(target: Target) -> bytes:
+def encode(target: Target) -> bytes:
+    """The target with its checksum, as it is written."""
     document = target.to_json()
     return (canonical_json({"sha256": _checksum(document), "target": document}) + "\n").encode(
         "utf-8", "surrogatepass"
@@ -267,11 +276,12 @@ def _checksum(document: Any) -> str:
     return hashlib.sha256(canonical_json(document).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _attempt(path: Path) -> _Attempt:
+def attempt(path: Path) -> Attempt:
+    """One target file. Raises OttoError where there is one that may not be read."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        return _Attempt(problem=f"{path} is missing")
+        return Attempt(problem=f"{path} is missing")
     except OSError as error:
         # Not "broken": a file that may not be read is no reason to fall back to an older one.
         raise OttoError(
@@ -285,14 +295,6 @@ def _attempt(path: Path) -> _Attempt:
             raise ValueError("it is no target file")
         if envelope.get("sha256") != _checksum(envelope["target"]):
             raise ValueError("its checksum does not fit")
-        return _Attempt(target=Target.from_json(envelope["target"]), raw=raw)
+        return Attempt(target=Target.from_json(envelope["target"]), raw=raw)
     except (ValueError, RecursionError) as error:
-        return _Attempt(raw=raw, problem=f"{path}: {error} ({len(raw)} bytes)")
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(str(directory), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return Attempt(raw=raw, problem=f"{path}: {error} ({len(raw)} bytes)")

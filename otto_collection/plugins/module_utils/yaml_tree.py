@@ -41,6 +41,8 @@ _NULL_TAG = "tag:yaml.org,2002:null"
 _MAPPING_TAGS = frozenset(("!", "tag:yaml.org,2002:map"))
 _SEQUENCE_TAGS = frozenset(("!", "tag:yaml.org,2002:seq"))
 _VAULT_TAGS = frozenset(("!vault", "!vault-encrypted"))
+_MARK_TAGS = {"!reset": "reset", "!override": "override"}
+"""Compose's tags for what a merge with another file does: drop the key, or take it as it is."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 VAULT_HEADER = "$ANSIBLE_VAULT"
@@ -68,6 +70,7 @@ class Builder:
         self.lines: dict[Path, int] = {}
         self.secrets: set[Path] = set()
         self.broken: set[Path] = set()
+        self.marks: dict[Path, str] = {}
         self._environ = environ
         self._vault = vault
         self._problems = problems
@@ -94,6 +97,8 @@ class Builder:
 
     def _value(self, node: Node, path: Path, line: int) -> Any:
         self.lines[path] = line
+        if node.tag in _MARK_TAGS:
+            self.marks[path] = _MARK_TAGS[node.tag]
         if node.kind == "mapping":
             self._check_tag(node, path, _MAPPING_TAGS)
             return {
@@ -109,7 +114,7 @@ class Builder:
         return self._scalar(node, path)
 
     def _check_tag(self, node: Node, path: Path, known: Collection[str]) -> None:
-        if node.tag is not None and node.tag not in known:
+        if node.tag is not None and node.tag not in known and node.tag not in _MARK_TAGS:
             shown = node.tag.replace("tag:yaml.org,2002:", "!!")
             self._problem(
                 node,
@@ -195,7 +200,7 @@ class Builder:
         if node.tag in _VAULT_TAGS:
             self.secrets.add(path)
             return self._decrypt(node, path)
-        if node.tag is None:
+        if node.tag is None or node.tag in _MARK_TAGS:
             if node.plain and node.text in NULL:
                 return None
         elif node.tag == _NULL_TAG:

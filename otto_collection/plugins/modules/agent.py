@@ -13,8 +13,11 @@ version_added: 0.1.0
 description:
   - Installs the agent in one call; it unpacks the bundle, writes configuration and unit, switches
     the link C(/opt/otto/current) and restarts the service.
-  - When the new agent does not come up, the former version, configuration and unit are put back,
-    the former agent is started again, and the module fails with the last lines of the journal.
+  - The new agent has to look at Docker and at its target once, and then to stay up for some
+    seconds. When it does not, the former version, configuration and unit are put back, the former
+    agent is started again, and the module fails with the last lines of the journal. No container is
+    touched. A switch that was cut off in between leads back to the former agent too, when the next
+    one does not come up either.
   - Used in a playbook it is an action that builds the bundle and both files on the control machine
     from the variables of the host, and sends the bundle only where it is needed.
   - A host has one agent and belongs to one cluster. Where it belongs to another one, nothing is
@@ -38,7 +41,7 @@ options:
       - Where it shows that all is as it has to be, the action is done without a call to the node.
     type: dict
   timeout:
-    description: Seconds that the agent has to report that it is ready.
+    description: Seconds that the agent has to report that it has looked at the node.
     type: int
     default: 60
   cluster:
@@ -120,10 +123,15 @@ OPT = Path("/opt/otto")
 CURRENT = OPT / "current"
 ETC = Path("/etc/otto")
 CONFIG = ETC / "agent.json"
+POLICY = ETC / "policy.yaml"
 STATE = Path("/var/lib/otto")
+FORMER = ETC / "former.json"
 UNIT = Path("/etc/systemd/system") / SERVICE
+STEADY = 3.0  # seconds that an agent which is ready has to stay up
 JOURNAL_LINES = 15
-LOADED = "otto_agent.__main__, docker, paho.mqtt.client"  # some of it only loads when needed
+CORE = "ansible_collections.otto.cluster.plugins.module_utils"
+LOADED = f"otto_agent.__main__, docker, paho.mqtt.client, {CORE}.target_main"
+"""some of it only loads when needed"""
 
 
 class Failed(Exception):
@@ -156,10 +164,10 @@ def systemctl(*arguments, timeout=60, check=True):
 
 
 def service():
-    """{"ActiveState", "UnitFileState", "LoadState"} as systemd shows them."""
+    """{"ActiveState", "UnitFileState", "LoadState", "MainPID"} as systemd shows them."""
     if not Path("/run/systemd/system").is_dir():
         raise Failed("This node does not run systemd, which the agent is started by")
-    fields = ("ActiveState", "UnitFileState", "LoadState")
+    fields = ("ActiveState", "UnitFileState", "LoadState", "MainPID")
     text = systemctl("show", SERVICE, "--property=" + ",".join(fields))
     return dict(line.partition("=")[::2] for line in text.splitlines())
 
@@ -265,10 +273,12 @@ def unpack(version, bundle, python):
 def journal(since):
     """The agent's last lines, indented."""
     text = run(
-        "journalctl", "--unit", SERVICE, "--since", f"@{since}", "--lines", str(JOURNAL_LINES),
+        "journalctl", "--unit", SERVICE, "--since", f"@{since}",
         "--no-pager", "--quiet", "--output", "cat", check=False,
     )  # fmt: skip
-    return "\n".join("    " + line for line in text.strip().splitlines()) or "    (nothing)"
+    # With --since, --lines would count from there on, and not from the end.
+    lines = text.strip().splitlines()[-JOURNAL_LINES:]
+    return "\n".join("    " + line for line in lines) or "    (nothing)"
 
 
 def masked(text):
@@ -389,6 +399,9 @@ class Agent:
         os.chown(str(STATE), user.pw_uid, user.pw_gid)
         if not (OPT / wanted).is_dir():
             unpack(wanted, self.params["bundle"], python_of(self.params["unit"]))
+        former = self._former()
+        # Whoever goes on after a power cut in the middle of this has to know the way back.
+        write(FORMER, json.dumps(former), 0o600)
         write(CONFIG, self.params["config"], 0o600, user.pw_uid, user.pw_gid)
         self._switch(wanted, self.params["unit"])
         begun = int(time.time())
@@ -396,14 +409,32 @@ class Agent:
             self._start(self.params["timeout"])
         except Failed as error:
             lines = journal(begun)
-            outcome = self._put_back(user)
+            outcome = self._put_back(former, user)
             raise Failed(
                 f"Agent {wanted} did not come up: {error}\n{outcome}\n  its journal:\n{lines}"
             ) from error
-        keep = {wanted, self.version or wanted}
+        FORMER.unlink()
+        keep = {wanted, former["version"] or wanted}
         for folder in OPT.iterdir():
             if folder.is_dir() and not folder.is_symlink() and folder.name not in keep:
                 shutil.rmtree(str(folder))
+
+    def _former(self):
+        """{"version", "config", "unit", "active"}: what to put back. An agent that was installed
+        and never came up is not it."""
+        if self.active != "active":
+            try:
+                former = json.loads(read(FORMER) or "")
+                if (OPT / former["version"]).is_dir():
+                    return former
+            except (ValueError, TypeError, KeyError):
+                pass
+        return {
+            "version": self.version,
+            "config": self.config,
+            "unit": self.unit,
+            "active": self.active,
+        }
 
     def _switch(self, version, unit):
         if read(UNIT) != unit:
@@ -412,31 +443,42 @@ class Agent:
         link(version)
 
     def _start(self, timeout):
-        """Restart and wait for the agent's READY; the unit is of type notify."""
+        """Restart, wait for the agent's READY (the unit is of type notify), see that it lasts."""
         systemctl("enable", "--quiet", SERVICE)
         systemctl("reset-failed", SERVICE, check=False)
         systemctl("restart", SERVICE, timeout=timeout + 15)  # systemd gives up first, and says why
-        state = service()["ActiveState"]
-        if state != "active":
-            raise Failed(f"the service is {state}")
+        process = service()["MainPID"]
+        until = time.monotonic() + STEADY
+        while True:
+            seen = service()
+            if seen["ActiveState"] != "active":
+                raise Failed("the service is {}".format(seen["ActiveState"]))
+            if seen["MainPID"] != process:
+                raise Failed("it ended right after its start")
+            if time.monotonic() >= until:
+                return
+            time.sleep(0.5)
 
-    def _put_back(self, user):
+    def _put_back(self, former, user):
         """The former agent, or none, as it was before. Says what became of it."""
-        if not (self.version and self.unit and self.config and (OPT / self.version).is_dir()):
+        version = former["version"]
+        if not (version and former["unit"] and former["config"] and (OPT / version).is_dir()):
             systemctl("disable", "--now", "--quiet", SERVICE, check=False)
             if CURRENT.is_symlink():
                 CURRENT.unlink()
+            FORMER.unlink()
             return "  There was none before, so none runs now."
-        write(CONFIG, self.config, 0o600, user.pw_uid, user.pw_gid)
-        self._switch(self.version, self.unit)
-        if self.active != "active":
+        write(CONFIG, former["config"], 0o600, user.pw_uid, user.pw_gid)
+        self._switch(version, former["unit"])
+        FORMER.unlink()
+        if former["active"] != "active":
             systemctl("stop", SERVICE)
-            return f"  Agent {self.version} is put back; it did not run before and does not now."
+            return f"  Agent {version} is put back; it did not run before and does not now."
         try:
             self._start(self.params["timeout"])
         except Failed as error:
-            return f"  Agent {self.version} is put back, but does not come up either: {error}"
-        return f"  Agent {self.version} is put back and runs."
+            return f"  Agent {version} is put back, but does not come up either: {error}"
+        return f"  Agent {version} is put back and runs; no container was touched."
 
     def unpacked(self):
         wanted = self.params["version"]
@@ -476,10 +518,14 @@ class Agent:
                 UNIT.unlink()
                 systemctl("daemon-reload")
                 systemctl("reset-failed", SERVICE, check=False)
-        for folder in (OPT, ETC, STATE):
+        # The policy of the node's owner is not Otto's, and holds for whoever comes next.
+        etc = ETC if not POLICY.exists() else CONFIG
+        for folder in (OPT, etc, STATE):
             if folder.exists():
                 changes.append(f"{folder}: removed")
-                if real:
+                if real and folder is CONFIG:
+                    folder.unlink()
+                elif real:
                     shutil.rmtree(str(folder))
         if has_user():
             changes.append(f"user {USER}: removed")

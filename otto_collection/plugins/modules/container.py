@@ -80,7 +80,9 @@ options:
     description: 'Networks that it joins, by list or with aliases and addresses.'
     type: raw
   network_mode:
-    description: 'The node''s own network (C(host)), the engine''s (C(bridge)) or none.'
+    description: >-
+      The node's own network (C(host)), the engine's (C(bridge)), none, or that of C(service:NAME)
+      or C(container:NAME).
     type: str
   user:
     description: 'User, or user:group, that it runs as.'
@@ -173,10 +175,14 @@ options:
     description: 'Limits of its processes.'
     type: dict
   ipc:
-    description: 'IPC namespace.'
+    description: >-
+      IPC namespace: C(private), C(shareable), C(host), C(none), or that of C(service:NAME) or
+      C(container:NAME).
     type: str
   pid:
-    description: 'C(host) for the node''s processes.'
+    description: >-
+      Processes that it sees: C(host) for the node's, or those of C(service:NAME) or
+      C(container:NAME).
     type: str
   userns_mode:
     description: 'C(host) for the node''s user namespace.'
@@ -190,6 +196,66 @@ options:
   pull_policy:
     description: 'When the image is fetched.'
     type: str
+  gpus:
+    description: 'GPUs of the node that it may use: C(all), or device requests.'
+    type: raw
+  annotations:
+    description: 'Annotations of the container, for its runtime.'
+    type: raw
+  blkio_config:
+    description: 'Weight and rates of its block devices.'
+    type: dict
+  cgroup_parent:
+    description: 'Cgroup that its own is made in.'
+    type: str
+  cpu_period:
+    description: 'Length of a round of its CPU quota, in microseconds or as C(50ms).'
+    type: str
+  cpu_quota:
+    description: 'CPU time that it gets in each round, in microseconds or as C(20ms).'
+    type: str
+  cpu_rt_period:
+    description: 'Length of a round of its real-time quota.'
+    type: str
+  cpu_rt_runtime:
+    description: 'Real-time CPU time that it gets in each round.'
+    type: str
+  device_cgroup_rules:
+    description: 'Kinds of devices that it may use, such as C(c 188:* rmw).'
+    type: raw
+  dns_opt:
+    description: 'Options of its resolver, such as C(ndots:2).'
+    type: raw
+  expose:
+    description: 'Ports that it serves to other containers.'
+    type: raw
+  mac_address:
+    description: 'MAC address on its first network.'
+    type: str
+  mem_swappiness:
+    description: 'How gladly its memory is swapped out, 0 to 100.'
+    type: int
+  oom_kill_disable:
+    description: 'Whether the kernel lets it hang instead of killing it.'
+    type: bool
+  oom_score_adj:
+    description: 'How soon the kernel kills it when memory is out, -1000 to 1000.'
+    type: int
+  platform:
+    description: 'Platform of its image, such as C(linux/arm64).'
+    type: str
+  runtime:
+    description: 'Runtime of the engine that runs it.'
+    type: str
+  storage_opt:
+    description: 'Options of the storage of its own file system.'
+    type: raw
+  uts:
+    description: 'C(host) for the node''s host name.'
+    type: str
+  volumes_from:
+    description: 'Services, or containers, whose mounts it has too.'
+    type: raw
 # end of the options of a service
 attributes:
   check_mode:
@@ -274,6 +340,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     OttoError,
     Problems,
 )
+from ansible_collections.otto.cluster.plugins.module_utils.image_memory import Asking
 from ansible_collections.otto.cluster.plugins.module_utils.model import (
     Change,
     Observed,
@@ -302,7 +369,10 @@ CUTS = {
     # `/a:/b:ro,z` is one mount: the next one begins with a path or has a colon.
     "volumes": r",\s*(?=/|[^,]*:)",
     **dict.fromkeys(
-        ("cap_add", "cap_drop", "devices", "dns", "dns_search", "group_add", "networks", "ports"),
+        (
+            *("cap_add", "cap_drop", "devices", "dns", "dns_opt", "dns_search", "expose"),
+            *("device_cgroup_rules", "group_add", "networks", "ports", "volumes_from"),
+        ),
         r",\s*",
     ),
 }
@@ -369,7 +439,13 @@ def work(engine: DockerEngine, params: dict, check: bool) -> Report:
     described = any(params[option] is not None for option in argument_spec())
     spec = spec_of(params) if described and state != "absent" else {}
 
-    def planner(observed: Observed, _again: bool, blocked: Mapping[str, str]) -> Plan:
+    registries = Asking(engine, absent=check)
+
+    def planner(observed: Observed, again: bool, blocked: Mapping[str, str]) -> Plan:
+        if described and state != "absent":
+            observed = (
+                registries.look_again(observed) if again else registries.look(observed, [spec])
+            )
         if described or state == "absent":
             made = plan_container(name, spec, observed, state=state)
             if name in blocked:

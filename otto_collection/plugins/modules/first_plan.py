@@ -52,6 +52,10 @@ plan:
   description: The plan, as M(otto.cluster.target) returns it.
   type: dict
   returned: success
+plan_digest:
+  description: The digest of the plan, as M(otto.cluster.target) returns it.
+  type: str
+  returned: success
 report:
   description: The report, as M(otto.cluster.target) returns it.
   type: dict

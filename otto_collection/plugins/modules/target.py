@@ -27,9 +27,25 @@ options:
     description:
       - The target document as JSON text. It is text and not a dictionary, because Ansible masks a
         secret text as a whole, but each single value of a secret dictionary wherever it stands.
-      - Required with O(state=present). With O(state=absent) it only says which cluster is meant;
-        left out, that is the cluster of the target on the node.
+      - With O(state=present) either this or O(revision) is required. With O(state=absent) it only
+        says which cluster is meant; left out, that is the cluster of the target on the node.
     type: str
+  revision:
+    description:
+      - Instead of O(target), the revision of a target that the node was given earlier; it takes its
+        own copy. A node keeps the last ten.
+    type: str
+  expect:
+    description:
+      - The RV(plan_digest) of a plan that was agreed on. Where the node needs another plan by now,
+        the module fails with RV(moved) and touches nothing.
+    type: str
+  adopt:
+    description:
+      - Containers that somebody started by hand and that a service takes over, by name; the value
+        is the service. Each is replaced by a container of Otto's, and put back if that fails.
+    type: dict
+    default: {}
   state:
     description:
       - V(present) brings the node to its target.
@@ -39,6 +55,33 @@ options:
     default: present
   volumes:
     description: With O(state=absent), remove the volumes of the cluster as well, data and all.
+    type: bool
+    default: false
+  agent:
+    description:
+      - What the agent of the node has to be (lookup P(otto.cluster.agent_wanted#lookup) tells it).
+      - Where the node has another one, or its Docker does not answer, nothing is done but to return
+        RV(missing). A node that has all of it needs no other call before this one.
+      - Only with O(state=present).
+    type: dict
+  registries:
+    description:
+      - >-
+        Logins of registries as JSON text, C({"<host>": {"username": ..., "password": ...}}).
+      - They are used for what this call asks and pulls, and are written nowhere on the node.
+    type: str
+  keep_images:
+    description:
+      - How many earlier sets of images stay on the node to go back to. Older ones are removed when
+        the target is reached, if Otto brought them and no container uses them. Below 0 none is.
+    type: int
+    default: 3
+  hold:
+    description:
+      - Do nothing where something would change, but return RV(held). A node that is as it has to be
+        is brought to its target as ever, which changes nothing that runs.
+      - So an update that goes over the nodes in batches makes only those wait that it concerns.
+      - Only with O(state=present).
     type: bool
     default: false
   state_dir:
@@ -86,10 +129,30 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+missing:
+  description: Whether Docker or the agent has to be installed first; then nothing was done.
+  type: bool
+  returned: with O(agent)
+held:
+  description: Whether there was something to change, and nothing was done because of O(hold).
+  type: bool
+  returned: with O(hold)
+node:
+  description: What M(otto.cluster.node_info) returns.
+  type: dict
+  returned: with O(agent)
 plan:
   description: What was to be done. Secret values are never in it.
   type: dict
   returned: success or failure
+plan_digest:
+  description: The same for two plans that do the same for the same reasons.
+  type: str
+  returned: with O(state=present)
+moved:
+  description: The node needs another plan than O(expect) says; RV(plan) is that other one.
+  type: bool
+  returned: when nothing was touched for that reason
 report:
   description: What became of it.
   type: dict
@@ -112,6 +175,11 @@ report:
         - For each service its C(state), C(health), C(container_id), C(image), C(verdict),
           C(changes) and C(error).
       type: dict
+    interrupted:
+      description:
+        - The run before this one, where it was cut off, with C(holder), C(revision), C(operation)
+          and C(time). This run went on from what it found.
+      type: dict
     errors:
       description: What went wrong, each with C(service), C(message), C(cause) and C(next).
       type: list
@@ -121,96 +189,14 @@ report:
       type: float
 """
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.otto.cluster.plugins.module_utils.edge import (
-    diff_of,
-    fail,
-    page,
-    target_from_text,
-)
-from ansible_collections.otto.cluster.plugins.module_utils.engine import DockerEngine
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
-from ansible_collections.otto.cluster.plugins.module_utils.model import Target
-from ansible_collections.otto.cluster.plugins.module_utils.plan import Plan
-from ansible_collections.otto.cluster.plugins.module_utils.reconcile import Report, apply, remove
-from ansible_collections.otto.cluster.plugins.module_utils.state import BrokenTarget, TargetStore
-
-
-def bring(module: AnsibleModule, store: TargetStore) -> Report:
-    """state=present"""
-    target = target_from_text(module.params["target"])
-    try:
-        problem = store.load().problem
-    except BrokenTarget as error:
-        problem = error.cause
-    if problem:
-        module.warn(f"The earlier target could not be read, it is written anew: {problem}")
-    with DockerEngine(module.params["docker_url"], module.params["timeout"]) as engine:
-        return apply(
-            engine,
-            store,
-            target,
-            check=module.check_mode,
-            workers=module.params["workers"],
-            lock_timeout=module.params["lock_timeout"],
-            holder=f"apply of revision {target.revision}",
-        )
-
-
-def take_down(module: AnsibleModule, store: TargetStore) -> Report:
-    """state=absent"""
-    if module.params["target"]:
-        target: Target | None = target_from_text(module.params["target"])
-    else:
-        target = store.read()
-    if target is None:
-        return Report(cluster="", node="", revision="", changed=False, plan=Plan().to_json())
-    how = {
-        "volumes": module.params["volumes"],
-        "node": target.node,
-        "check": module.check_mode,
-        "workers": module.params["workers"],
-    }
-    with DockerEngine(module.params["docker_url"], module.params["timeout"]) as engine:
-        if module.check_mode:
-            return remove(engine, target.cluster, **how)
-        with store.lock(module.params["lock_timeout"], f"down of {target.cluster}"):
-            # First forgotten, then removed: the other way round, an agent that comes in between
-            # (or after an interruption) would bring everything back.
-            store.clear()
-            return remove(engine, target.cluster, **how)
+from ansible_collections.otto.cluster.plugins.module_utils.target_arguments import ARGUMENTS, RULES
+from ansible_collections.otto.cluster.plugins.module_utils.target_work import run
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "target": {"type": "str", "no_log": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "volumes": {"type": "bool", "default": False},
-            "state_dir": {"type": "path", "default": "/var/lib/otto"},
-            "docker_url": {"type": "str", "default": "unix:///var/run/docker.sock"},
-            "timeout": {"type": "int", "default": 60},
-            "lock_timeout": {"type": "int", "default": 120},
-            "workers": {"type": "int", "default": 10},
-        },
-        required_if=[("state", "present", ["target"])],
-        supports_check_mode=True,
-    )
-    store = TargetStore(module.params["state_dir"])
-    try:
-        work = bring if module.params["state"] == "present" else take_down
-        report = work(module, store)
-    except OttoError as error:
-        fail(module, error)
-    document = report.to_json()
-    result = {"changed": report.changed, "plan": document.pop("plan"), "report": document}
-    if module._diff:
-        result["diff"] = diff_of(result["plan"])
-    if report.errors:
-        module.fail_json(msg=page(report.node or os.uname().nodename, report.errors), **result)
-    module.exit_json(**result)
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True, **RULES)
+    run(module, module.params)
 
 
 if __name__ == "__main__":

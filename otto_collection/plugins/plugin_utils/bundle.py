@@ -34,14 +34,18 @@ DISTRIBUTIONS = (
     "urllib3",
     "idna",
     "certifi",
-    "charset-normalizer",
     "paho-mqtt",
+    "pyyaml",  # reads a node's policy, where there is one
 )
+# requests guesses with it what a page is written in, and does without it; the engine speaks UTF-8.
+UNNEEDED = frozenset({"charset-normalizer"})
+# Compiled, and only for speed: what has it does without.
+FASTER = frozenset({"yaml/_yaml"})
 OLDEST_PYTHON = "3.9"
 CORE = "ansible_collections/otto/cluster/plugins/module_utils"
 DATA = frozenset({"certifi/cacert.pem"})  # requests reads it as soon as it is imported
 # For a browser, and for people at a terminal: a node has neither.
-UNUSED = ("urllib3/contrib/emscripten/", "charset_normalizer/cli/", "idna/cli")
+UNUSED = ("urllib3/contrib/emscripten/", "idna/cli", "_yaml/")
 
 
 @dataclass(frozen=True)
@@ -176,7 +180,7 @@ def _check_distributions() -> None:
             requirement = Requirement(text)
             if requirement.marker and not requirement.marker.evaluate(node):
                 continue
-            if canonicalize_name(requirement.name) not in DISTRIBUTIONS:
+            if canonicalize_name(requirement.name) not in (*DISTRIBUTIONS, *UNNEEDED):
                 raise _broken(
                     name,
                     f"{name} {distribution.version} needs {requirement.name},"
@@ -195,6 +199,7 @@ def _check_pure(name: str, distribution: importlib.metadata.Distribution) -> Non
         if (
             module.suffix in (".so", ".pyd")
             and not stem.endswith("__mypyc")  # helper of compiled modules, of no use to sources
+            and str(module.with_name(stem)) not in FASTER
             and str(module.with_name(stem + ".py")) not in paths
         ):
             raise _broken(

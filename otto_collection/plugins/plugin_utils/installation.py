@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.otto.cluster.plugins.module_utils.cluster import Mqtt
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.plugin_utils import bundle
+from ansible_collections.otto.cluster.plugins.plugin_utils.access import access
+from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root
 from jinja2 import Environment, StrictUndefined
 
 VARIABLES = (
@@ -56,7 +59,8 @@ class Installation:
 
 
 def installation(variables: Mapping[str, Any]) -> Installation:
-    """From a host's VARIABLES. Raises OttoError that names the one that is missing."""
+    """From a host's VARIABLES, and what the control machine keeps: the node's password and the CA,
+    made here when they are asked for first. Raises OttoError that names what is missing."""
     for name in VARIABLES[:4]:
         if name not in variables:
             raise OttoError(
@@ -66,18 +70,18 @@ def installation(variables: Mapping[str, Any]) -> Installation:
             )
     node = variables["otto_node"]
     cluster = variables["otto_cluster"]
+    name = str(cluster["name"] if isinstance(cluster, Mapping) else cluster)
     config = {
-        "cluster": cluster["name"] if isinstance(cluster, Mapping) else cluster,
+        "cluster": name,
         "node": node["id"],
         "docker_url": node["docker_url"],
-        "mqtt": {key: value for key, value in variables["otto_mqtt"].items() if value is not None},
         "state_dir": variables["otto_state_dir"],
         "metrics_interval": 10,
         "sweep_interval": 60,
     }
-    python = str(variables.get("ansible_python_interpreter") or DEFAULT_PYTHON)
-    if not python.startswith("/"):  # auto, auto_silent: what discovery finds is no stable path
-        python = DEFAULT_PYTHON
+    if variables["otto_mqtt"]:  # without a broker the agent heals in silence
+        mqtt = Mqtt(**variables["otto_mqtt"])
+        config["mqtt"] = access(mqtt, state_root(), name, node["id"]).to_json()
     unit = Environment(
         undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True
     ).from_string(TEMPLATE.read_text(encoding="utf-8"))
@@ -85,12 +89,19 @@ def installation(variables: Mapping[str, Any]) -> Installation:
         bundle=bundle.current(),
         config=json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n",
         unit=unit.render(
-            python=python,
+            python=python_of(variables),
             docker_group="docker" if str(node["docker_url"]).startswith("unix:") else "",
             memory_max=variables.get("agent_memory_max", DEFAULT_MEMORY),
             start_timeout=variables.get("agent_timeout", DEFAULT_TIMEOUT),
         ),
     )
+
+
+def python_of(variables: Mapping[str, Any]) -> str:
+    """The Python of a node, by which its agent runs too."""
+    python = str(variables.get("ansible_python_interpreter") or DEFAULT_PYTHON)
+    # auto, auto_silent: what discovery finds is no stable path
+    return python if python.startswith("/") else DEFAULT_PYTHON
 
 
 def _sha256(text: str) -> str:
