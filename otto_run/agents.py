@@ -17,7 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.otto.cluster.plugins.module_utils.cluster import Mqtt
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.plugin_utils.access import access
+from ansible_collections.otto.cluster.plugins.plugin_utils.credentials import write_private
 
 from otto_run.paths import StatePaths
 
@@ -40,33 +43,30 @@ class LocalAgents:
     """Supervises one child per local node. `say` gets a line when one ends."""
 
     def __init__(
-        self, nodes: Iterable[Any], mqtt: Any, paths: StatePaths, say: Callable[[str], None]
+        self,
+        nodes: Iterable[Any],
+        mqtt: Mqtt | None,
+        paths: StatePaths,
+        say: Callable[[str], None],
     ) -> None:
         self._say = say
         self._children = [_Child(node.id, *self._configure(node, mqtt, paths)) for node in nodes]
 
     @staticmethod
-    def _configure(node: Any, mqtt: Any, paths: StatePaths) -> tuple[Path, Path]:
-        """Write agent.json (0600: it may hold the broker's password); return it and the log."""
+    def _configure(node: Any, mqtt: Mqtt | None, paths: StatePaths) -> tuple[Path, Path]:
+        """Write agent.json (0600: it holds the node's password); return it and the log."""
         directory = Path(node.state_dir) if node.state_dir else paths.node(node.id)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         config = directory / "agent.json"
-        broker = {"host": mqtt.host, "port": mqtt.port, "keepalive": mqtt.keepalive}
-        if mqtt.username:
-            broker |= {"username": mqtt.username, "password": mqtt.password or ""}
-        document = {
+        document: dict[str, Any] = {
             "cluster": paths.cluster,
             "node": node.id,
             "docker_url": node.docker_url,
-            "mqtt": broker,
             "state_dir": str(directory),
         }
-        fresh = config.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
-            json.dump(document, stream, indent=2)
-        fresh.replace(config)
+        if mqtt is not None:  # without a broker the agent heals in silence
+            document["mqtt"] = access(mqtt, paths.root, paths.cluster, node.id).to_json()
+        write_private(config, json.dumps(document, indent=2).encode() + b"\n")
         return config, directory / "agent.log"
 
     def start(self) -> None:

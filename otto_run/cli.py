@@ -89,6 +89,10 @@ def plan(
         bool, typer.Option("--exit-code", help="Exit with 3 when there is something to do.")
     ] = False,
     as_json: AsJson = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Save the plan, for `apply PLAN`.", metavar="PLAN"),
+    ] = None,
     accept: Accept = False,
     password_file: PasswordFile = None,
     ask_password: AskPassword = False,
@@ -98,11 +102,19 @@ def plan(
     from otto_run import commands, session
 
     with session.opened(file, password_file, ask_password, verbose) as here:
-        _exit(commands.plan(here, limit or [], as_json=as_json, exit_code=exit_code, accept=accept))
+        _exit(
+            commands.plan(
+                here, limit or [], as_json=as_json, exit_code=exit_code, accept=accept, out=out
+            )
+        )
 
 
 @app.command()
 def apply(
+    saved: Annotated[
+        Path | None,
+        typer.Argument(metavar="[PLAN]", help="A plan that `plan --out` saved: exactly that."),
+    ] = None,
     file: File = OTTO_YAML,
     limit: Limit = None,
     yes: Yes = False,
@@ -117,10 +129,18 @@ def apply(
 
     Asks first when a service that runs is no longer in the file (--yes: it does not). A changed
     service is not asked about: a failed update puts the old container back.
+
+    With a saved PLAN it does exactly that, or refuses, with the reason, because the file or a node
+    has moved on since.
     """
-    from otto_run import commands, session
+    from otto_run import agreed, commands, session
 
     with session.opened(file, password_file, ask_password, verbose) as here:
+        if saved is not None:
+            if limit or check:
+                raise Stop(Code.USAGE, "a saved PLAN is done as a whole: no --limit, no --check")
+            _exit(agreed.apply_saved(here, saved, as_json=as_json, accept=accept))
+            return
         if check:
             _exit(commands.plan(here, limit or [], as_json=as_json, accept=accept))
         _exit(commands.apply(here, limit or [], yes=yes, as_json=as_json, accept=accept))
@@ -147,6 +167,79 @@ def up(
 
 
 @app.command()
+def history(
+    file: File = OTTO_YAML,
+    node: Annotated[str, typer.Option("--node", help="Only this node.")] = "",
+    last: Annotated[int, typer.Option("--last", min=1, help="How many applies.")] = 20,
+    as_json: AsJson = False,
+    password_file: PasswordFile = None,
+    ask_password: AskPassword = False,
+) -> None:
+    """Show what was applied from here: when, what it changed, and how it ended."""
+    from otto_run import agreed, session
+
+    with session.opened(file, password_file, ask_password, 0) as here:
+        _exit(agreed.show_history(here, node, as_json=as_json, last=last))
+
+
+@app.command()
+def rollback(
+    to: Annotated[
+        str, typer.Argument(metavar="[NUMBER|REV]", help="An apply of `history`, or a revision.")
+    ] = "",
+    file: File = OTTO_YAML,
+    limit: Limit = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    accept: Accept = False,
+    password_file: PasswordFile = None,
+    ask_password: AskPassword = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Bring the nodes back to what an earlier apply gave them.
+
+    Without NUMBER: the last good apply that left them with something else than they have now.
+    Every node takes its own copy; one that has it no more is told before any node is touched.
+    otto.yaml stays as it is, so the next apply goes forward again.
+    """
+    from otto_run import agreed, session
+
+    with session.opened(file, password_file, ask_password, verbose) as here:
+        _exit(agreed.rollback(here, to, limit or [], yes=yes, as_json=as_json, accept=accept))
+
+
+@app.command()
+def adopt(
+    node: Annotated[str, typer.Argument(help="The node that it runs on.")],
+    container: Annotated[str, typer.Argument(help="Name of the container.")],
+    service: Annotated[
+        str, typer.Option("--as", help="The service that takes it over.", metavar="SERVICE")
+    ] = "",
+    file: File = OTTO_YAML,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    accept: Accept = False,
+    password_file: PasswordFile = None,
+    ask_password: AskPassword = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Take over a container that somebody started by hand.
+
+    Where otto.yaml has the service: shows what differs, and replaces the container; it is put back
+    if the new one does not come up. Where it has not: prints the service to add.
+    """
+    from otto_run import adopt as taking_over
+    from otto_run import session
+
+    with session.opened(file, password_file, ask_password, verbose) as here:
+        _exit(
+            taking_over.adopt(
+                here, node, container, service, yes=yes, as_json=as_json, accept=accept
+            )
+        )
+
+
+@app.command()
 def status(
     file: File = OTTO_YAML,
     as_json: AsJson = False,
@@ -158,6 +251,35 @@ def status(
 
     with session.opened(file, password_file, ask_password, 0) as here:
         _exit(commands.status(here, as_json=as_json))
+
+
+@app.command()
+def events(
+    file: Annotated[Path, typer.Option("--file", help="The cluster file.")] = OTTO_YAML,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")
+    ] = False,
+    node: Annotated[str, typer.Option("--node", help="Only this node.")] = "",
+    service: Annotated[str, typer.Option("--service", help="Only this service.")] = "",
+    since: Annotated[
+        str, typer.Option("--since", help="Only what is not older: 30m, 2h, 7d.", metavar="SPAN")
+    ] = "",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="As JSON, one object a line, on stdout.")
+    ] = False,
+    password_file: PasswordFile = None,
+    ask_password: AskPassword = False,
+) -> None:
+    """Show what the agents saw and did: containers that died, were healed, could not be."""
+    from otto_run import events as happened
+    from otto_run import session
+
+    with session.opened(file, password_file, ask_password, 0) as here:
+        _exit(
+            happened.show(
+                here, follow=follow, node=node, service=service, since=since, as_json=as_json
+            )
+        )
 
 
 @app.command()
@@ -181,6 +303,73 @@ def down(
 
 
 @app.command()
+def push(
+    image: Annotated[str, typer.Argument(help="An image of this machine's Docker.")],
+    file: File = OTTO_YAML,
+    node: Annotated[
+        list[str] | None,
+        typer.Option("--node", help="To these nodes: a,b; else all that use it.", metavar="NODES"),
+    ] = None,
+    as_json: AsJson = False,
+    accept: Accept = False,
+    password_file: PasswordFile = None,
+    ask_password: AskPassword = False,
+) -> None:
+    """Bring an image to nodes over SSH, without a registry; only the layers that they lack."""
+    from otto_run import push as pushing
+    from otto_run import session
+
+    with session.opened(file, password_file, ask_password, 0) as here:
+        _exit(pushing.push(here, image, node or [], as_json=as_json, accept=accept))
+
+
+@app.command()
+def prune(
+    file: File = OTTO_YAML,
+    limit: Limit = None,
+    check: Annotated[bool, typer.Option("--check", help="Only show what would go.")] = False,
+    keep: Annotated[
+        int | None, typer.Option("--keep", min=0, help="Earlier sets of images that stay.")
+    ] = None,
+    as_json: AsJson = False,
+    accept: Accept = False,
+    password_file: PasswordFile = None,
+    ask_password: AskPassword = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Remove images that Otto brought, that no container uses and no rollback needs."""
+    from otto_run import prune as pruning
+    from otto_run import session
+
+    with session.opened(file, password_file, ask_password, verbose) as here:
+        _exit(
+            pruning.prune(here, limit or [], check=check, keep=keep, as_json=as_json, accept=accept)
+        )
+
+
+@app.command()
+def rotate(
+    nodes: Annotated[
+        list[str] | None, typer.Argument(metavar="[NODE]...", help="Only these; else all.")
+    ] = None,
+    file: File = OTTO_YAML,
+    ca: Annotated[
+        bool, typer.Option("--ca", help="A new CA and certificate instead, for all nodes.")
+    ] = False,
+    accept: Accept = False,
+    password_file: PasswordFile = None,
+    ask_password: AskPassword = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Give nodes new passwords for the broker. No container is touched."""
+    from otto_run import rotate as rotation
+    from otto_run import session
+
+    with session.opened(file, password_file, ask_password, verbose) as here:
+        _exit(rotation.rotate(here, nodes or [], ca=ca, accept=accept))
+
+
+@app.command()
 def doctor(
     file: File = OTTO_YAML,
     limit: Limit = None,
@@ -195,14 +384,31 @@ def doctor(
         _exit(commands.doctor(here, limit or [], as_json=as_json))
 
 
+@app.command("import")
+def import_(
+    compose: Annotated[Path, typer.Argument(help="The compose file.")],
+    node: Annotated[
+        str | None, typer.Option("--node", help="The node that its services are to run on.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="The compose project, whose networks and volumes they use."),
+    ] = None,
+) -> None:
+    """Print a compose file as services of otto.yaml; `stacks:` takes one without this."""
+    from otto_run import importer
+
+    print(importer.imported(compose, node=node, name=name), end="")
+
+
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of otto.yaml, for editors."""
-    from ansible_collections.otto.cluster.plugins.module_utils import cluster_tables
+    from ansible_collections.otto.cluster.plugins.module_utils import cluster_schema
 
     from otto_run.render import as_json
 
-    print(as_json(cluster_tables.schema()))
+    print(as_json(cluster_schema.schema()))
 
 
 @app.command()

@@ -3,30 +3,22 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from otto_run import lock, plans, render
+from otto_run import lock, plans, processes, render, telling
 from otto_run.exits import Code, Stop
 from otto_run.failures import Failure
-from otto_run.session import Session, asker, say
+from otto_run.session import DOWN, PLAN, Session, asker, say
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from otto_run.runner import Outcome
     from otto_run.status import NodeStatus
 
-SITE, PLAN, DOWN = "otto.cluster.site", "otto.cluster.plan", "otto.cluster.down"
 _LISTEN = 3.0  # seconds that `status` listens at a broker when no control plane does
-
-
-def subreaper() -> None:
-    """To be called before the first child: see `processes`."""
-    from otto_run import processes
-
-    processes.become_subreaper()
 
 
 def plan(
@@ -36,11 +28,13 @@ def plan(
     as_json: bool = False,
     exit_code: bool = False,
     accept: bool = False,
+    out: Path | None = None,
 ) -> Code:
+    """out: file that the plan is saved in, to be applied exactly so."""
     nodes = here.limited(limit)
     with lock.hold(here.paths.lock, "otto-run plan"):
         here.trust(nodes, accept=accept)
-        subreaper()
+        processes.become_subreaper()
         outcome = here.play(PLAN, limit=nodes, check=True)
     found = [
         plans.read(node, outcome.results[node])
@@ -55,28 +49,26 @@ def plan(
                 {
                     "cluster": here.cluster.name,
                     "changes": bool(todo),
-                    "nodes": {
-                        each.node: {
-                            "changed": not each.empty,
-                            "lines": each.lines,
-                            "plan": each.document,
-                        }
-                        for each in found
-                    },
+                    "nodes": {each.node: each.to_json() for each in found},
                     "failures": [failure.to_json() for failure in failures],
                 }
             )
         )
     else:
-        for each in todo:
-            print(render.coloured(each.node, "bold"))
-            for line in each.lines:
-                print("  " + line)
+        if todo:
+            print(plans.shown(todo))
         if not todo and not failures:
             print("Nothing to do: every node is as the file says.")
-        tell(failures)
+        telling.tell(failures)
+        telling.say_asides(outcome)
     if failures:
+        if out is not None:
+            say(f"{out} was not written: a plan is for every node or for none.")
         return Code.FAILED
+    if out is not None:
+        from otto_run import agreed
+
+        agreed.save(here, found, outcome.results, out)
     return Code.CHANGES if todo and exit_code else Code.DONE
 
 
@@ -84,14 +76,13 @@ def apply(here: Session, limit: Sequence[str], *, yes: bool, as_json: bool, acce
     nodes = here.limited(limit)
     with lock.hold(here.paths.lock, "otto-run apply"):
         prepare(here, nodes, yes=yes, accept=accept)
-        subreaper()
-        outcome = here.play(SITE, limit=nodes)
-        here.remember(outcome)
+        processes.become_subreaper()
+        outcome = here.deploy("apply", limit=nodes)
     failures = here.failures(outcome)
     if as_json:
-        print(render.as_json(_apply_json(here, outcome, failures)))
+        print(render.as_json(telling.apply_json(here, outcome, failures)))
     else:
-        conclude(here, outcome, failures)
+        telling.conclude(here, outcome, failures)
     return Code.FAILED if failures else Code.DONE
 
 
@@ -112,56 +103,8 @@ def prepare(here: Session, nodes: Sequence[str], *, yes: bool, accept: bool) -> 
             raise Stop(Code.FAILED, "Nothing was done.")
 
 
-def conclude(here: Session, outcome: Outcome, failures: Sequence[Failure]) -> None:
-    """The table at the end of an apply, and what failed."""
-    from otto_run.status import nodes_table
-
-    shown = [
-        # Nobody may have listened to the agents; what the run itself saw is as good.
-        replace(node, agent=node.agent or outcome.agents.get(node.node, ""))
-        for node in here.status()
-        if node.node in outcome.nodes
-    ]
-    changed = {
-        node: "unreachable"
-        if node in outcome.unreachable
-        else "failed"
-        if node in outcome.failed
-        else "changed"
-        if node in outcome.changed
-        else "-"
-        for node in outcome.nodes
-    }
-    print(nodes_table(shown, time.time(), changed))
-    if not outcome.changed and not failures:
-        print("Nothing to do: every node is as the file says.")
-    else:
-        print(f"{len(outcome.changed)} of {len(outcome.nodes)} nodes changed", end="")
-        print(f", {len({f.node for f in failures})} failed" if failures else "", end="")
-        print(f", {outcome.seconds:.1f} s")
-    tell(failures)
-
-
-def tell(failures: Sequence[Failure]) -> None:
-    for failure in failures:
-        print()
-        print(render.coloured(str(failure), "red" if sys.stdout.isatty() else ""))
-
-
-def _apply_json(here: Session, outcome: Outcome, failures: Sequence[Failure]) -> Mapping[str, Any]:
-    return {
-        "cluster": here.cluster.name,
-        "changed": sorted(outcome.changed),
-        "failed": sorted(outcome.failed),
-        "unreachable": sorted(outcome.unreachable),
-        "seconds": round(outcome.seconds, 2),
-        "nodes": [node.to_json() for node in here.status() if node.node in outcome.nodes],
-        "failures": [failure.to_json() for failure in failures],
-    }
-
-
 def status(here: Session, *, as_json: bool) -> Code:
-    from otto_run.status import nodes_table, services_table
+    from otto_run.status import nodes_table, samples_lines, services_table
 
     live = lock.held(here.paths.up_lock)
     heard = live or _listen_for_a_moment(here)
@@ -180,7 +123,9 @@ def status(here: Session, *, as_json: bool) -> Code:
     if any(node.services for node in found):
         print()
         print(services_table(found))
-    for failure in _reported(found):
+    for line in samples_lines(found):
+        print(f"\n{line}")
+    for failure in _reported(here, found):
         print()
         print(failure)
     if not heard:
@@ -189,9 +134,11 @@ def status(here: Session, *, as_json: bool) -> Code:
     return Code.DONE
 
 
-def _reported(nodes: Sequence[NodeStatus]) -> list[Failure]:
+def _reported(here: Session, nodes: Sequence[NodeStatus]) -> list[Failure]:
+    from otto_run.failures import of_report
+
     return [
-        Failure(node.node, error["service"], error["message"], error["cause"], error["next"])
+        of_report(here.nodes[node.node], error, here.known_hosts)
         for node in nodes
         for error in node.errors
     ]
@@ -202,12 +149,12 @@ def _listen_for_a_moment(here: Session) -> bool:
     from otto_run import broker
     from otto_run.listener import Listener
 
-    mqtt = here.cluster.mqtt
-    if mqtt is None or not broker.answers(mqtt.host, mqtt.port, 1.0):
+    access = here.access
+    if access is None or not broker.answers(access.host, access.port, 1.0):
         return False
     missing = {(node, kind) for node in here.nodes for kind in ("status", "report")}
     listener = Listener(
-        mqtt,
+        access,
         here.cluster.name,
         here.nodes,
         here.paths.store,
@@ -237,7 +184,7 @@ def down(here: Session, limit: Sequence[str], *, volumes: bool, yes: bool, accep
             raise Stop(Code.FAILED, "Nothing was done.")
     with lock.hold(here.paths.lock, "otto-run down"):
         here.trust(nodes, accept=accept)
-        subreaper()
+        processes.become_subreaper()
         outcome = here.play(DOWN, limit=nodes, variables={"otto_volumes": volumes})
         _forget(here, outcome)
     failures = here.failures(outcome)
@@ -245,7 +192,7 @@ def down(here: Session, limit: Sequence[str], *, volumes: bool, yes: bool, accep
     if done:
         kept = "" if volumes else "; volumes are kept (--volumes removes them)"
         print(f"Down: {', '.join(done)}{kept}")
-    tell(failures)
+    telling.tell(failures)
     return Code.FAILED if failures else Code.DONE
 
 
@@ -262,7 +209,7 @@ def doctor(here: Session, limit: Sequence[str], *, as_json: bool) -> Code:
     found = []
     signs = {"ok": "ok\tgreen", "note": "note\tyellow", "fail": "FAIL\tred"}
     for each in examination.examine(
-        here.chosen(here.limited(limit)), here.cluster.mqtt, here.known_hosts
+        here.chosen(here.limited(limit)), here.cluster.mqtt, here.access, here.known_hosts
     ):
         found.append(each)
         if as_json:

@@ -13,9 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
-
-from otto_run import broker, commands, lock, processes, render
+from otto_run import broker, commands, lock, processes, render, telling
 from otto_run.agents import LocalAgents
 from otto_run.exits import Code
 from otto_run.listener import Listener
@@ -37,13 +35,15 @@ def up(here: Session, *, once: bool, yes: bool, accept: bool) -> Code:
         plane.start()
         with lock.hold(here.paths.lock, "otto-run up"):
             commands.prepare(here, (), yes=yes, accept=accept)
-            outcome = here.play(commands.SITE, keep=plane.pids, tick=plane.tend)
-            here.remember(outcome)
+            outcome = here.deploy("apply", keep=plane.pids, tick=plane.tend)
+        plane.listen()
         failures = here.failures(outcome)
         plane.start_agents()
+        if plane.listener is not None:
+            plane.listener.look()
         if once:
             silent = plane.wait_for_reports(_DEADLINE) if plane.listener is not None else []
-            commands.conclude(here, outcome, failures)
+            telling.conclude(here, outcome, failures)
             for node in silent:
                 print(
                     "\n"
@@ -57,7 +57,7 @@ def up(here: Session, *, once: bool, yes: bool, accept: bool) -> Code:
             services = [s for node in here.status() for s in node.services]
             well = not failures and not silent and all(service.ok for service in services)
             return Code.DONE if well else Code.FAILED
-        commands.conclude(here, outcome, failures)
+        telling.conclude(here, outcome, failures)
         print(f"\nThis is the control plane of {here.cluster.name} now. Ctrl-C ends it;")
         print("the nodes go on without it. In another window: otto-run status", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
@@ -89,16 +89,23 @@ class _Plane:
             say("No `mqtt` in the file: the agents heal in silence, and nothing is heard of them.")
             return
         place = broker.find(mqtt)
+        if place is None:
+            return  # `listen` comes after the apply that installs it
         if place.embedded:
-            self._broker = broker.EmbeddedBroker(
-                place.address, place.port, mqtt.username or "", mqtt.password or ""
-            )
+            self._broker = broker.own(self._here.cluster, self._here.paths.directory, place)
             self._broker.start()
             say(f"MQTT broker: our own, at {place.address}:{place.port}")
         else:
             say(f"MQTT broker: the one at {place.host}:{place.port}")
+        self.listen()
+
+    def listen(self) -> None:
+        """Hear the agents, where that is not so yet. Raises OttoError."""
+        access = self._here.access
+        if access is None or self.listener is not None:
+            return
         self.listener = Listener(
-            mqtt,
+            access,
             self._here.cluster.name,
             self._here.nodes,
             self._here.paths.store,
@@ -107,11 +114,10 @@ class _Plane:
         self.listener.start()
 
     def start_agents(self) -> None:
-        mqtt = self._here.cluster.mqtt
         local = [node for node in self._here.cluster.nodes if node.is_local]
-        if mqtt is None or not local:
+        if not local:
             return
-        self._agents = LocalAgents(local, mqtt, self._here.paths, say)
+        self._agents = LocalAgents(local, self._here.cluster.mqtt, self._here.paths, say)
         self._agents.start()
 
     def pids(self) -> list[int]:
@@ -122,8 +128,8 @@ class _Plane:
         """Look after all parts. Raises OttoError when one has died for good."""
         if self._agents is not None:
             self._agents.tend()
-        if self._broker is not None and not self._broker.alive:
-            raise OttoError("The MQTT broker has ended by itself", next="otto-run up")
+        if self._broker is not None:
+            self._broker.check()
         if self.listener is not None:
             self.listener.check()
         while not self._heard.empty():
@@ -137,7 +143,9 @@ class _Plane:
             self._states[message.node] = body["state"]
             colour = "green" if body["state"] == "online" else "red"
             self._event(message.node, "", f"agent {body['state']}", colour)
-        elif message.kind == "event":
+        elif message.kind == "gap":
+            self._event(message.node, "", body["text"], "yellow")
+        elif message.kind == "event" and "age" not in body:  # what is old is in `events`
             colour = "yellow" if body["kind"] in ("died", "failed", "backoff") else ""
             self._event(message.node, body["service"], body["text"], colour)
 
@@ -164,18 +172,17 @@ class _Plane:
             time.sleep(0.2)
 
     def _complain(self) -> None:
-        """Say what the listener had to throw away, at most once a minute."""
+        """Say what the listener does not believe, at most once a minute."""
         listener = self.listener
         now = time.monotonic()
         if listener is None or now - self._complained < 60:
             return
         refused = sum(listener.refused.values())
-        if refused or listener.lost:
+        if refused:
             self._complained = now
             reasons = ", ".join(reason for reason, _ in listener.refused.most_common(3))
-            say(f"Messages not believed: {refused} ({reasons}); lost: {listener.lost}")
+            say(f"Messages not believed: {refused} ({reasons})")
             listener.refused.clear()
-            listener.lost = 0
 
     def stop(self) -> None:
         """End every part, in the order in which they lean on each other."""

@@ -15,6 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.otto.cluster.plugins.module_utils import tls
+from ansible_collections.otto.cluster.plugins.module_utils.ssh_way import foreign_jump, way
+from ansible_collections.otto.cluster.plugins.plugin_utils.access import Access
+
 from otto_run import broker, hostkeys, ssh
 from otto_run.render import clean, size
 
@@ -106,29 +110,51 @@ class Diagnosis:
         }
 
 
-def examine(nodes: Sequence[Any], mqtt: Any, known_hosts: Path) -> Iterator[Diagnosis]:
-    """Examine all nodes side by side; they come in the order of the file."""
-    with _something_at(mqtt), ThreadPoolExecutor(16) as pool:
-        yield from pool.map(lambda node: _examine(node, mqtt, known_hosts), nodes)
+@dataclass(frozen=True)
+class _Broker:
+    """Where the broker is. trouble: what is wrong with its TLS, as this machine sees it.
+    coming: an apply has still to install it."""
+
+    host: str
+    port: int
+    trouble: tls.Trouble | None = None
+    coming: bool = False
+
+
+def examine(
+    nodes: Sequence[Any], mqtt: Any, access: Access | None, known_hosts: Path
+) -> Iterator[Diagnosis]:
+    """Examine all nodes side by side; they come in the order of the file. mqtt: as the file names
+    the broker. access: as otto-run is let in there."""
+    with _something_at(mqtt, access) as there, ThreadPoolExecutor(16) as pool:
+        yield from pool.map(lambda node: _examine(node, there, known_hosts), nodes)
 
 
 @contextlib.contextmanager
-def _something_at(mqtt: Any) -> Iterator[None]:
+def _something_at(mqtt: Any, access: Access | None) -> Iterator[_Broker | None]:
     """Where `otto-run up` would be the broker and is not running, listen in its stead: what is
     asked is whether the nodes can get there."""
+    if mqtt is None or access is None:
+        yield None
+        return
+    if broker.answers(mqtt.host, mqtt.port):
+        trouble = None
+        with contextlib.suppress(OSError):  # the nodes say whether it is reached
+            trouble = broker.handshake(access)
+        yield _Broker(mqtt.host, mqtt.port, trouble)
+        return
     with contextlib.ExitStack() as stack:
-        if mqtt is not None and not broker.answers(mqtt.host, mqtt.port):
-            address = broker.local_address(mqtt.host)
-            if address is not None:
-                family = socket.AF_INET6 if ":" in address else socket.AF_INET
-                door = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
-                door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                door.bind((address, mqtt.port))
-                door.listen(128)
-        yield
+        address = None if mqtt.node else broker.local_address(mqtt.host)
+        if address is not None:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            door = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            door.bind((address, mqtt.port))
+            door.listen(128)
+        yield _Broker(mqtt.host, mqtt.port, coming=mqtt.node is not None)
 
 
-def _examine(node: Any, mqtt: Any, known_hosts: Path) -> Diagnosis:
+def _examine(node: Any, mqtt: _Broker | None, known_hosts: Path) -> Diagnosis:
     parameters: dict[str, Any] = {"docker_url": node.docker_url}
     if mqtt is not None:
         parameters |= {"host": mqtt.host, "port": mqtt.port}
@@ -168,7 +194,7 @@ def _reach(node: Any, known_hosts: Path) -> Check:
     contact = hostkeys.resolve(node, known_hosts)
     where = f"{contact.host}:{contact.port}"
     if node.jump:
-        return Check("network", "ok", f"{where} through {node.jump}")
+        return Check("network", "ok", f"{where} through {way(node)}")
     try:
         socket.create_connection((contact.host, contact.port), 5).close()
     except OSError as error:
@@ -206,7 +232,7 @@ def _host_key(node: Any, known_hosts: Path) -> Check:
 
 def _answers(
     node: Any,
-    mqtt: Any,
+    mqtt: _Broker | None,
     done: subprocess.CompletedProcess[str],
     began: float,
     known_hosts: Path,
@@ -235,7 +261,7 @@ def _no_answer(node: Any, done: subprocess.CompletedProcess[str], known_hosts: P
     said = clean(done.stderr or done.stdout or f"exit code {done.returncode}", 300)
     if "Permission denied" in said:
         return Check("login", "fail", said, f"ssh-copy-id {ssh.destination(node)}")
-    if "Host key verification failed" in said and node.jump:
+    if "Host key verification failed" in said and foreign_jump(node):
         return Check("login", "fail", said, ssh.trust_jump(node))
     if done.returncode == 127 or "No such file" in said:
         return Check(
@@ -303,10 +329,14 @@ def _clock(node: Any, clock: float, began: float, ended: float) -> Check:
     return Check("clock", "ok", f"{offset:+.1f} s")
 
 
-def _broker(mqtt: Any, found: Mapping[str, Any]) -> Check:
+def _broker(mqtt: _Broker, found: Mapping[str, Any]) -> Check:
     where = f"{mqtt.host}:{mqtt.port}"
+    if mqtt.trouble is not None:
+        return Check("broker", "fail", f"{where}: {mqtt.trouble.cause}", mqtt.trouble.next)
     if found.get("ok"):
         return Check("broker", "ok", where)
+    if mqtt.coming:
+        return Check("broker", "note", f"not at {where} yet", "otto-run apply   (installs it)")
     return Check(
         "broker",
         "fail",

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from ansible_collections.otto.cluster.plugins.module_utils.ssh_way import foreign_jump
 
 from otto_run import hostkeys, ssh
 from otto_run.render import clean, problem
@@ -37,6 +39,14 @@ class Failure:
         }
 
 
+def together(failures: Iterable[Failure]) -> list[Failure]:
+    """Failures that say the same of several nodes as one, its node being all of their names."""
+    nodes: dict[Failure, list[str]] = {}
+    for failure in failures:
+        nodes.setdefault(replace(failure, node=""), []).append(failure.node)
+    return [replace(failure, node=", ".join(names)) for failure, names in nodes.items()]
+
+
 Advice = Callable[[Any, Path], str]
 _CONNECTION: tuple[tuple[str, str, Advice], ...] = (
     (
@@ -50,7 +60,7 @@ _CONNECTION: tuple[tuple[str, str, Advice], ...] = (
         "its host key, or that of its jump host, is not known",
         lambda node, _known: (
             ssh.trust_jump(node)
-            if node.jump
+            if foreign_jump(node)
             else "otto-run plan   (on a terminal: it shows the key and asks)"
         ),
     ),
@@ -76,27 +86,62 @@ _CONNECTION: tuple[tuple[str, str, Advice], ...] = (
 )
 
 
-def collect(outcome: Outcome, nodes: Mapping[str, Any], known_hosts: Path) -> list[Failure]:
-    """Every failure of a run: of each service, and of nodes that did not get that far."""
+def collect(
+    outcome: Outcome, nodes: Mapping[str, Any], known_hosts: Path, max_failures: int = 0
+) -> list[Failure]:
+    """Every failure of a run: of each service, and of nodes that did not get that far.
+
+    max_failures: that of `update`, for nodes that were held back.
+    """
     found: list[Failure] = []
     for name in sorted(outcome.failed | outcome.unreachable):
         report = outcome.results.get(name, {}).get("report")
         errors = report.get("errors") if isinstance(report, dict) else None
         if errors:
-            found += [
-                Failure(name, *(clean(error.get(key) or "", 600) for key in _FIELDS))
-                for error in errors
-            ]
+            found += [of_report(nodes[name], error, known_hosts) for error in errors]
             continue
         failure = outcome.failures.get(name)
         if failure is None:
             found.append(Failure(name, "", "failed, and Ansible did not say at what"))
         else:
             found.append(_of_task(nodes[name], failure, known_hosts))
-    return found
+    return found + _held(outcome, max_failures)
 
 
-_FIELDS = ("service", "message", "cause", "next")
+def _held(outcome: Outcome, max_failures: int) -> list[Failure]:
+    """The nodes whose batch was not begun, because of others."""
+    failed = sorted((outcome.failed | outcome.unreachable) & outcome.batches.keys())
+    cause = (
+        f"{', '.join(failed)} failed, and update.max_failures is {max_failures}"
+        if failed
+        else "the run ended before its turn"
+    )
+    text = "held back: nothing was changed here"
+    return [Failure(node, "", text, cause, "otto-run apply") for node in sorted(outcome.held)]
+
+
+def of_report(node: Any, error: Mapping[str, Any], known_hosts: Path) -> Failure:
+    """An error as a node reports it."""
+    service, message, cause, next_ = (
+        clean(error.get(key) or "", 600) for key in ("service", "message", "cause", "next")
+    )
+    return Failure(node.id, service, message, cause, from_here(node, next_, known_hosts))
+
+
+_ON_THE_NODE = ("docker", "systemctl", "journalctl", "df", "ls")
+
+
+def from_here(node: Any, next_: str, known_hosts: Path) -> str:
+    """What a node says is to be typed next, as it is typed where the person sits.
+
+    A hint that is no command of the node stays as it is.
+    """
+    command, space, remark = next_.partition("   (")
+    if node.is_local or command.split(" ")[0] not in _ON_THE_NODE:
+        return next_
+    if node.become and command.startswith("docker "):
+        command = f"sudo {command}"
+    return ssh.typed(node, known_hosts, command) + space + remark
 
 
 def _of_task(node: Any, failure: TaskFailed, known_hosts: Path) -> Failure:
@@ -118,7 +163,13 @@ def _of_task(node: Any, failure: TaskFailed, known_hosts: Path) -> Failure:
     reason, next_ = failure.result.get("cause"), failure.result.get("next")
     if reason or next_:
         # An OttoError of a module: its text repeats both on lines of their own.
-        return Failure(node.id, "", text.splitlines()[0], str(reason or ""), str(next_ or ""))
+        return Failure(
+            node.id,
+            "",
+            text.splitlines()[0],
+            str(reason or ""),
+            from_here(node, str(next_ or ""), known_hosts),
+        )
     return Failure(
         node.id, "", f"failed at: {failure.task}", text, f"otto-run apply --limit {node.id} -v"
     )

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.otto.cluster.plugins.module_utils.ssh_way import way
+
 from otto_run import ssh
 from otto_run.exits import Code, Stop
 
@@ -187,12 +189,33 @@ def first_contact(
     ask: Callable[[str], bool] | None,
     say: Callable[[str], None],
 ) -> None:
-    """Make every node's host key known, or stop.
+    """Make the host key of every node, and of those on the way to it, known, or stop.
 
     ask: puts a question to a person; None where there is nobody to ask. A host that does not
     answer is left to Ansible, which tells it with the others' results.
     Raises Stop when a key is not trusted.
     """
+    # A host behind another one shows its key only when that one is trusted.
+    rounds: dict[int, dict[str, Any]] = {}
+    for node in nodes:
+        chain = [node]
+        while chain[0].through is not None:
+            chain.insert(0, chain[0].through)
+        for depth, each in enumerate(chain):
+            rounds.setdefault(depth, {})[each.id] = each
+    for _depth, together in sorted(rounds.items()):
+        _meet([*together.values()], known_hosts, accept=accept, ask=ask, say=say)
+
+
+def _meet(
+    nodes: Sequence[Any],
+    known_hosts: Path,
+    *,
+    accept: bool,
+    ask: Callable[[str], bool] | None,
+    say: Callable[[str], None],
+) -> None:
+    """Make the host keys of nodes known that can be reached now, or stop."""
     files = ssh.known_hosts_files(known_hosts)
     remote = [node for node in nodes if not node.is_local]
     unknown = [node for node in remote if not lookup(files, plainly(node).name)]
@@ -211,7 +234,7 @@ def first_contact(
         return
     say("First contact with:")
     for contact, key in new:
-        how = f" through {contact.node.jump}" if contact.node.jump else ""
+        how = f" through {way(contact.node)}" if contact.node.jump else ""
         say(f"  {contact.node.id}  {contact.name}{how}  {key.short_type} {key.fingerprint}")
     if not accept:
         if ask is None:

@@ -22,11 +22,11 @@ plugin: otto.cluster.otto # so that plain Ansible can read this file too: ansibl
 cluster:
   name: home-cluster
 
-# The broker to which the nodes' agents report. `otto-run up` is the broker itself when this
-# address is its machine's and nothing answers there.
+# The broker to which the nodes' agents report, with TLS and a password for each. `otto-run up`
+# is the broker itself when this address is its machine's and nothing answers there.
 mqtt:
   host: {address} # this machine, as the nodes see it
-  port: 1883
+  # node: rpi-01 # instead of host: install Mosquitto on this node, which is always on
 
 nodes:
   - id: local
@@ -147,7 +147,7 @@ def write(path: Path, *, ansible: bool, say: Callable[[str], None]) -> None:
 
 def _write_schema(file: Path) -> None:
     """For editors. Generated, so a newer one may take its place."""
-    from ansible_collections.otto.cluster.plugins.module_utils.cluster_tables import schema
+    from ansible_collections.otto.cluster.plugins.module_utils.cluster_schema import schema
 
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(schema(), indent=2) + "\n", encoding="utf-8")

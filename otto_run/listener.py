@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hears what the agents say, and hands it to the store in batches.
+"""Hears what the agents say, hands it to the store in batches, and acks what is stored.
 
-paho's network thread only parses and queues; a thread of our own writes. An exception in a paho
-callback would end its thread while `is_connected()` stays true, so every callback is wrapped.
+The network's thread only parses and queues; a thread of our own writes. Nothing that is heard is
+thrown away: when the queue is full the network waits, and what a broker drops meanwhile has no ack
+and comes again. An exception in a paho callback would end its thread while `is_connected()` stays
+true, so every callback is wrapped.
 """
 
 from __future__ import annotations
@@ -18,9 +20,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.otto.cluster.plugins.module_utils import tls
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 
-from otto_run.messages import Message, Refused, parse, topic_filter
+from otto_run import messages
+from otto_run.messages import Message, Refused, parse
+from otto_run.network import Network
 from otto_run.store import Store
 
 if TYPE_CHECKING:
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_QUEUE = 10_000
+_QUEUE = 2_000
 _BATCH = 500
 _PAUSE = 0.2  # seconds in which messages gather to one transaction
 _PRUNE = 600.0
@@ -37,7 +42,7 @@ _PRUNE = 600.0
 class Listener:
     """Subscribes to one cluster. `told` is called with every stored message, in the writer thread.
 
-    broker: `Mqtt` of the cluster (host, port, username, password, keepalive).
+    broker: `Access` of the control plane (host, port, username, password, keepalive, ca).
     """
 
     def __init__(
@@ -57,13 +62,13 @@ class Listener:
         self._ended = threading.Event()
         self._subscribed = threading.Event()
         self._client: mqtt.Client | None = None
+        self._network: Network | None = None
         self._writer = threading.Thread(target=self._write, name="listener", daemon=True)
         self._failure: Exception | None = None
         self._refusal = ""
         self.refused: collections.Counter[str] = collections.Counter()
         """reasons of refused messages, at most 100 different ones"""
-        self.lost = 0
-        """messages thrown away because the store was slower than the network"""
+        self._id = secrets.token_hex(4)
 
     def start(self, timeout: float = 10.0) -> None:
         """Connect and subscribe. Raises OttoError when that does not come about in time."""
@@ -73,35 +78,42 @@ class Listener:
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             # Two clients with one id would take the connection from each other for ever.
-            client_id=f"otto-run-{self._cluster}-{secrets.token_hex(4)}",
+            client_id=f"otto-run-{self._cluster}-{self._id}",
             protocol=mqtt.MQTTv311,
         )
         if self._broker.username:
             client.username_pw_set(self._broker.username, self._broker.password or None)
-        client.reconnect_delay_set(1, 15)
+        if self._broker.ca:
+            client.tls_set_context(tls.context(self._broker.ca))
+        # Acks for a broker that does not take them; a lost one only costs a repetition.
+        client.max_queued_messages_set(1000)
         client.on_connect = _guarded(self._on_connect)
-        client.on_subscribe = _guarded(lambda *_: self._subscribed.set())
+        client.on_subscribe = _guarded(self._on_subscribe)
         client.on_disconnect = _guarded(lambda *_: self._subscribed.clear())
         client.on_message = _guarded(self._on_message)
         self._client = client
         where = f"{self._broker.host}:{self._broker.port}"
         try:
-            client.connect(self._broker.host, self._broker.port, keepalive=20)
+            with tls.greeting(self._broker.ca):
+                client.connect(self._broker.host, self._broker.port, keepalive=20)
         except OSError as error:
+            why = tls.trouble(error)
             raise OttoError(
                 f"Cannot reach the MQTT broker at {where}",
-                cause=error.strerror or str(error),
-                next="otto-run doctor",
+                cause=why.cause if why else error.strerror or str(error),
+                next=why.next if why else "otto-run doctor",
             ) from error
         self._writer.start()
-        client.loop_start()
+        self._network = Network(client)
+        self._network.start()
         if not self._subscribed.wait(timeout):
             refusal = self._refusal
             self.stop()
             raise OttoError(
                 f"The MQTT broker at {where} does not let otto-run in",
                 cause=refusal or f"no answer within {timeout:g} s",
-                next="see mqtt.username and mqtt.password in otto.yaml"
+                next="see mqtt.username and mqtt.password in otto.yaml; or, where it names none:"
+                " otto-run apply   (gives a broker on a node Otto's account)"
                 if refusal
                 else "otto-run doctor",
             )
@@ -120,21 +132,22 @@ class Listener:
                 next=f"df -h {self._store.parent}",
             )
 
+    def look(self) -> None:
+        """Have every agent look at its Docker now and report."""
+        for node in self._nodes:
+            self._say(node, "cmd", messages.look())
+
     def stop(self) -> None:
         """Disconnect and store what is queued."""
         self._subscribed.clear()
-        if self._client is not None:
+        if self._client is not None and self._network is not None:
             self._client.on_disconnect = None
-            self._client.disconnect()
-            # loop_stop() waits without a limit, and a stalled broker makes that long.
-            closing = threading.Thread(target=self._client.loop_stop, daemon=True)
-            closing.start()
-            closing.join(3)
+            self._network.stop(3)
         self._ended.set()
         if self._writer.is_alive():
             self._writer.join(5)
 
-    # ---- in paho's thread
+    # ---- in the network's thread
 
     def _on_connect(
         self, client: mqtt.Client, _data: object, _flags: object, reason: Any, _properties: object
@@ -143,7 +156,18 @@ class Listener:
             self._refusal = str(reason)
             return
         self._refusal = ""
-        client.subscribe(topic_filter(self._cluster), qos=1)
+        client.subscribe([(filter, 1) for filter in messages.topic_filters(self._cluster)])
+
+    def _on_subscribe(
+        self, _client: object, _data: object, _mid: int, reasons: list[Any], _properties: object
+    ) -> None:
+        refused = [str(reason) for reason in reasons if reason.is_failure]
+        if refused:
+            self._refusal = f"the subscription was refused: {refused[0]}"
+            return
+        self._subscribed.set()
+        for node in self._nodes:
+            self._say(node, "ack", messages.hello(self._id))
 
     def _on_message(self, _client: object, _data: object, raw: mqtt.MQTTMessage) -> None:
         try:
@@ -151,11 +175,18 @@ class Listener:
         except Refused as reason:
             if str(reason) in self.refused or len(self.refused) < 100:
                 self.refused[str(reason)] += 1
-            return
-        try:
-            self._queue.put_nowait(message)
-        except queue.Full:
-            self.lost += 1
+            if reason.instead is None:
+                return
+            message = reason.instead
+        while not self._ended.is_set() and self._failure is None:
+            with suppress(queue.Full):
+                self._queue.put(message, timeout=0.5)
+                return
+
+    def _say(self, node: str, kind: str, payload: bytes) -> None:
+        if self._client is not None:
+            topic = messages.topic(self._cluster, node, kind)
+            self._client.publish(topic, payload, qos=1)
 
     # ---- in our own thread
 
@@ -167,6 +198,8 @@ class Listener:
                     batch = self._gather()
                     if batch:
                         store.add(batch, time.time())
+                        for node, ack in messages.acks(self._id, batch).items():
+                            self._say(node, "ack", ack)
                         for message in batch:
                             self._told(message)
                     if time.monotonic() - pruned > _PRUNE:

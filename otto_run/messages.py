@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What comes over MQTT, made safe: whoever reaches the broker can write anything. Pure.
+"""What goes over MQTT, as docs/mqtt.md has it; what comes is made safe: whoever reaches the broker
+can write anything. Pure.
 
 Everything is bounded in size, depth and count, and text is one line without control characters.
 A message that does not fit is refused with a reason; it never raises anything else.
@@ -9,9 +10,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from ansible_collections.otto.cluster.plugins.module_utils.ranges import Ranges
 
 from otto_run.render import clean
 
@@ -19,33 +22,97 @@ KINDS = ("status", "report", "metrics", "event")
 MAX_BYTES = 512 * 1024
 _VERSION = 1
 _MANY = 2000  # services, containers or errors in one message
+SKEW = 60.0
+"""Seconds that a node's clock may be off before its samples are flagged"""
 _INTEGER = 2**53  # SQLite's integers end at 2**63, JSON's exactness ends here
 
 
 class Refused(ValueError):
-    """Why a message is not believed."""
+    """Why a message is not believed. instead: what is stored in place of a sample, so that its
+    node does not send it for ever; None where it has no number."""
+
+    instead: Message | None = None
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message of an agent. body: only what is known and has its type.
+    """One message of an agent. kind: as in its topic, or "gap". body: only what is known and has
+    its type.
 
     retained: the broker had kept it, so it says nothing of when its sender was last there.
+    number: of this life of its agent (`body["boot"]`), where it has one.
     """
 
     node: str
     kind: str
     body: Mapping[str, Any]
     retained: bool = False
+    number: int | None = None
 
     def seen(self, now: float) -> float:
         """When its sender was there, by this machine's clock `now` (seconds since the epoch)."""
         # For a retained one only the node's own clock can tell, and it may run ahead.
         return max(0.0, min(now, float(self.body["time"]))) if self.retained else now
 
+    def taken(self, now: float) -> tuple[float, bool]:
+        """When a sample was taken, by this machine's clock, and whether its node's clock is off.
 
-def topic_filter(cluster: str) -> str:
-    return f"otto/v{_VERSION}/{cluster}/#"
+        Its age was measured by a clock that nobody sets, so it is true whatever the time is there.
+        Without one (the node was started anew meanwhile) there is only what the node's clock said.
+        """
+        time = float(self.body["time"])
+        age = self.body.get("age", 0.0)
+        if age is None:
+            return max(0.0, min(now, time)), time > now + SKEW
+        return now - age, abs(now - age - time) > SKEW
+
+
+def topic_filters(cluster: str) -> list[str]:
+    """What a listener subscribes to: all that agents say."""
+    return [f"otto/v{_VERSION}/{cluster}/+/{kind}" for kind in KINDS]
+
+
+def topic(cluster: str, node: str, kind: str) -> str:
+    return f"otto/v{_VERSION}/{cluster}/{node}/{kind}"
+
+
+def hello(listener: str) -> bytes:
+    """An ack with nothing in it: a listener has come, and knows nothing of what was said before."""
+    return _encode({"listener": listener, "stored": {}, "gaps": []})
+
+
+def acks(listener: str, messages: Iterable[Message]) -> dict[str, bytes]:
+    """node -> the ack of what was stored of it."""
+    stored: dict[str, dict[str, Ranges]] = {}
+    gaps: dict[str, list[list[Any]]] = {}
+    for message in messages:
+        boot = message.body.get("boot", "")
+        if message.number is not None:
+            ranges = stored.setdefault(message.node, {}).setdefault(boot, Ranges())
+            ranges.add(message.number, message.number)
+        elif message.kind == "gap":
+            gaps.setdefault(message.node, []).append(
+                [boot, message.body["first"], message.body["last"]]
+            )
+    return {
+        node: _encode(
+            {
+                "listener": listener,
+                "stored": {boot: list(ranges) for boot, ranges in stored.get(node, {}).items()},
+                "gaps": gaps.get(node, []),
+            }
+        )
+        for node in stored | gaps
+    }
+
+
+def look() -> bytes:
+    """The command to look at Docker now, and report."""
+    return _encode({"do": "look"})
+
+
+def _encode(body: Mapping[str, Any]) -> bytes:
+    return json.dumps({"v": _VERSION, **body}, separators=(",", ":")).encode()
 
 
 def parse(
@@ -68,7 +135,27 @@ def parse(
         raise Refused("no JSON") from None
     if not isinstance(document, dict) or document.get("v") != _VERSION:
         raise Refused(f'no object with "v": {_VERSION}')
-    return Message(node, kind, _BODIES[kind](document), retained)
+    try:
+        body = _BODIES[kind](document)
+    except Refused as refused:
+        refused.instead = _instead(node, kind, document, str(refused))
+        raise
+    if "first" in body:
+        return Message(node, "gap", body, retained)
+    return Message(node, kind, body, retained, body.get("seq"))
+
+
+def _instead(node: str, kind: str, document: Mapping[str, Any], why: str) -> Message | None:
+    """A gap in place of a sample that cannot be believed."""
+    if kind not in ("metrics", "event"):
+        return None
+    try:
+        boot, seq = _line(document, "boot", 64), _integer(document, "seq")
+    except Refused:
+        return None
+    body = {"boot": boot, "first": seq, "last": seq, "time": 0.0}
+    text = f"sample {seq} was not believed: {why}"
+    return Message(node, "gap", {**body, "text": clean(text, 600)}, number=seq)
 
 
 # ---- one body per kind
@@ -87,7 +174,10 @@ def _status(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _report(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {"boot": _line(value, "boot", 64), "time": _number(value, "time"), **report(value)}
+    # Agents from before the ring number their reports, too.
+    number = {"seq": _integer(value, "seq")} if "seq" in value else {}
+    head = {"boot": _line(value, "boot", 64), "time": _number(value, "time"), **number}
+    return {**head, **report(value)}
 
 
 def report(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,8 +214,8 @@ def _error(value: Mapping[str, Any]) -> dict[str, str]:
 
 def _metrics(value: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "boot": _line(value, "boot", 64),
-        "time": _number(value, "time"),
+        **_sample(value),
+        "backlog": _integer(value, "backlog") if "backlog" in value else 0,
         "host": _numbers(_mapping(value, "host")),
         "containers": {
             clean(name, 255): _numbers(numbers)
@@ -135,14 +225,40 @@ def _metrics(value: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _event(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {
+def _sample(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The head of what has a number. age: seconds, None where nobody knows, absent where it is
+    live."""
+    head = {
         "boot": _line(value, "boot", 64),
         "seq": _integer(value, "seq"),
         "time": _number(value, "time"),
+    }
+    if "age" in value:
+        head["age"] = None if value["age"] is None else max(0.0, _number(value, "age"))
+    return head
+
+
+def _event(value: Mapping[str, Any]) -> dict[str, Any]:
+    if value.get("kind") == "gap":
+        return _gap(value)
+    return {
+        **_sample(value),
         "kind": _line(value, "kind", 40),
         "service": _line(value, "service", 255, ""),
         "text": _line(value, "text", 600),
+    }
+
+
+def _gap(value: Mapping[str, Any]) -> dict[str, Any]:
+    first, last = _integer(value, "first"), _integer(value, "last")
+    if first > last:
+        raise Refused("a gap that ends before it begins")
+    return {
+        "boot": _line(value, "boot", 64),
+        "first": first,
+        "last": last,
+        "time": _number(value, "time"),
+        "text": _line(value, "text", 600, ""),
     }
 
 

@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A node's plan as lines, from what the module returned (its text comes from the node: cleaned)."""
+"""A node's plan as lines, from what the module returned (its text comes from the node: cleaned).
+
+What the file changes and what has drifted are told apart: a person looks for the first and is
+surprised by the second.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from otto_run.render import clean
+from ansible_collections.otto.cluster.plugins.module_utils.plan_document import (
+    change_line,
+    step_lines,
+)
+
+from otto_run.render import clean, coloured, problem
 
 _SIGNS = {
     "create": "+",
@@ -20,61 +29,102 @@ _SIGNS = {
 
 @dataclass(frozen=True)
 class NodePlan:
-    """lines: what is to be done, indented; empty when there is nothing to do."""
+    """lines: what is to be done because of the file or a newer image, indented. drift: what is to
+    be mended because somebody changed it on the node. Both empty when there is nothing to do."""
 
     node: str
     lines: tuple[str, ...]
+    drift: tuple[str, ...]
     document: Mapping[str, Any]
+    digest: str = ""
 
     @property
     def empty(self) -> bool:
-        return not self.lines
+        return not self.lines and not self.drift
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "changed": not self.empty,
+            "lines": self.lines,
+            "drift": self.drift,
+            "plan": self.document,
+            "plan_digest": self.digest,
+        }
 
 
 def read(node: str, result: Mapping[str, Any]) -> NodePlan:
     """The plan in the result of `otto.cluster.target` (or `first_plan`)."""
     plan = result.get("plan")
     document = plan if isinstance(plan, dict) else {}
-    lines = tuple(_lines(document)) if result.get("changed") else ()
-    return NodePlan(node, lines, document)
+    digest = clean(result.get("plan_digest") or "", 64)
+    if not result.get("changed"):
+        return NodePlan(node, (), (), document, digest)
+    lines: list[str] = []
+    drift: list[str] = []
+    for operation in _dicts(document.get("before")):
+        first, *more = step_lines(operation)
+        lines += ["+ " + clean(first, 300), *(clean(text, 300) for text in more)]
+    for service in _dicts(document.get("services")):
+        if service.get("verdict") != "up_to_date" or service.get("operations"):
+            mended = _is_drift(service)
+            (drift if mended else lines).extend(_service(service, mended))
+    for operation in _dicts(document.get("after")):
+        lines.append("- " + clean(operation.get("line") or operation.get("op"), 300))
+    return NodePlan(node, tuple(lines), tuple(drift), document, digest)
 
 
-def _lines(plan: Mapping[str, Any]) -> Iterator[str]:
-    for operation in _dicts(plan.get("before")):
-        yield "+ " + clean(operation.get("line") or operation.get("op"), 300)
-    for service in _dicts(plan.get("services")):
-        verdict = str(service.get("verdict"))
-        pulls = _dicts(service.get("pulls"))
-        if verdict == "up_to_date" and not service.get("operations"):
-            continue
-        sign = _SIGNS.get(verdict, "*")
-        yield f"{sign} {clean(service.get('service'), 255)}: {clean(verdict, 30)}"
-        for change in service.get("changes") or ():
-            yield "    " + clean(_change(change), 300)
-        for pull in pulls:
-            yield "    " + clean(pull.get("line"), 300)
-        if verdict == "up_to_date":
-            for operation in _dicts(service.get("operations")):
-                yield "    " + clean(operation.get("line"), 300)
-    for operation in _dicts(plan.get("after")):
-        yield "- " + clean(operation.get("line") or operation.get("op"), 300)
+def shown(plans: Sequence[NodePlan]) -> str:
+    """All plans, as a person reads them; "" when there is nothing to do."""
+    parts = [*_section(plans, "lines")]
+    drift = [*_section(plans, "drift")]
+    if drift:
+        parts += [""] if parts else []
+        parts += ["Drift: changed on the node and not by otto.yaml; an apply mends it.", *drift]
+    return "\n".join(parts)
+
+
+def _section(plans: Sequence[NodePlan], which: str) -> Iterator[str]:
+    for each in plans:
+        lines = getattr(each, which)
+        if lines:
+            yield coloured(each.node, "bold")
+            yield from ("  " + line for line in lines)
+
+
+def _is_drift(service: Mapping[str, Any]) -> bool:
+    changes = _dicts(service.get("changes"))
+    return bool(changes) and all(change.get("why") == "drift" for change in changes)
+
+
+def _service(service: Mapping[str, Any], mended: bool) -> Iterator[str]:
+    verdict = str(service.get("verdict"))
+    cost = service.get("cost")
+    head = f"{_SIGNS.get(verdict, '*')} {clean(service.get('service'), 255)}: {clean(verdict, 30)}"
+    yield head + (f" ({clean(cost, 60)})" if cost else "")
+    for change in _dicts(service.get("changes")):
+        # The heading of the section says already that it is drift.
+        yield "    " + clean(change_line({**change, "why": "file"} if mended else change), 300)
+    for pull in _dicts(service.get("pulls")):
+        yield "    " + clean(pull.get("line"), 300)
+    if verdict == "up_to_date":
+        for operation in _dicts(service.get("operations")):
+            yield "    " + clean(operation.get("line"), 300)
+
+
+def asides(node: str, result: Mapping[str, Any]) -> list[str]:
+    """What is to be said of a node besides: what could not be found out, and what was tidied."""
+    plan, report = result.get("plan"), result.get("report")
+    notes = _dicts(plan.get("notes")) if isinstance(plan, dict) else []
+    pruned = report.get("pruned") if isinstance(report, dict) else None
+    found = [
+        problem(node, *(str(note.get(key) or "") for key in ("message", "cause", "next")))
+        for note in notes
+    ]
+    return found + [
+        clean(f"{node}: removed {str(line).removeprefix('remove ')}, superseded", 300)
+        for line in pruned or ()
+    ]
 
 
 def _dicts(value: object) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _change(change: object) -> str:
-    if not isinstance(change, dict):
-        return str(change)
-    if change.get("line"):
-        return str(change["line"])
-    key, old, new = change.get("key"), change.get("old"), change.get("new")
-    if old is None:
-        text = f"{key}: added {new}"
-    elif new is None:
-        text = f"{key}: removed (was {old})"
-    else:
-        text = f"{key}: {old} -> {new}"
-    why = change.get("why")
-    return f"{text} [{why}]" if why and why != "file" else text

@@ -14,7 +14,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from otto_run.render import clean
-from otto_run.runner import Event, Output, TaskDone, TaskFailed, TaskStarted
+from otto_run.runner import (
+    TARGET_ACTIONS,
+    Event,
+    Output,
+    Scheduled,
+    TaskDone,
+    TaskFailed,
+    TaskStarted,
+)
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -49,6 +57,7 @@ class Lines:
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._seen: set[str] = set()
+        self._batches: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -65,6 +74,12 @@ class Lines:
         if isinstance(event, TaskStarted) and event.node not in self._seen:
             self._seen.add(event.node)
             self._line(event.node, "working")
+        elif isinstance(event, TaskStarted) and event.action in TARGET_ACTIONS:
+            if batch := self._batches.pop(event.node, 0):
+                self._line(event.node, f"batch {batch}: its update begins")
+        elif isinstance(event, Scheduled):
+            self._batches[event.node] = event.batch
+            self._line(event.node, f"has something to change, in batch {event.batch}")
         elif isinstance(event, TaskDone) and event.changed:
             self._line(event.node, f"changed: {event.task}")
         elif isinstance(event, TaskFailed):
@@ -95,6 +110,7 @@ class _Row:
     current: str = ""
     began: float | None = None
     ended: float | None = None
+    batch: int = 0
 
 
 class Table_:
@@ -132,6 +148,13 @@ class Table_:
             return
         row = self._rows.setdefault(event.node, _Row())
         now = time.monotonic()
+        if isinstance(event, Scheduled):
+            self._rows[event.node] = _Row("waiting", f"for batch {event.batch}", batch=event.batch)
+            return
+        if row.batch:  # only its update is told from here on, not the steps that lead to it
+            if not isinstance(event, TaskFailed) and event.action not in TARGET_ACTIONS:
+                return
+            row.batch = 0
         row.began = row.began or now
         if isinstance(event, TaskStarted):
             if row.phase != "failed":

@@ -93,7 +93,7 @@ def problem(where: str, message: str, cause: str = "", next: str = "") -> str:
     if cause:
         lines.append(f"    cause     {clean(cause, 600)}")
     if next:
-        lines.append(f"    next      {clean(next, 300)}")
+        lines.append(f"    next      {clean(next, 2000)}")
     return "\n".join(lines)
 
 

@@ -28,8 +28,13 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoErr
 from otto_run import processes
 from otto_run.paths import StatePaths, control_sockets
 
-TARGET_ACTIONS = ("otto.cluster.target", "otto.cluster.first_plan")
-"""The tasks whose result says what becomes of a node."""
+TARGET_ACTIONS = (
+    "otto.cluster.target",
+    "otto.cluster.first_plan",
+    "otto.cluster.image_prune",
+    "otto.cluster.container_service",
+)
+"""The tasks whose result says what becomes of a node, or what was asked of it."""
 _INTERRUPT_GRACE = 4.0  # seconds for Ansible to end its workers after SIGINT
 _TAIL = 40  # lines of plain output kept for the case that a run ends before its first event
 
@@ -57,6 +62,7 @@ class Request:
 class TaskStarted:
     node: str
     task: str
+    action: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,13 +97,21 @@ class TaskFailed:
 
 
 @dataclass(frozen=True)
+class Scheduled:
+    """A node has something to change, and waits for its batch. batch: 1 for the first one."""
+
+    node: str
+    batch: int
+
+
+@dataclass(frozen=True)
 class Output:
     """A piece of Ansible's own output, as it would stand on a terminal."""
 
     text: str
 
 
-Event = TaskStarted | TaskDone | TaskFailed | Output
+Event = TaskStarted | TaskDone | TaskFailed | Scheduled | Output
 
 
 @dataclass(frozen=True)
@@ -106,6 +120,7 @@ class Outcome:
 
     failures: the last failure of each failed node. results: what `otto.cluster.target` returned
     for each node, also for one that failed. agents: the agent's version on each node that has one.
+    batches: the batch of each node that waited for one. held: those whose batch was not begun.
     """
 
     code: int
@@ -117,6 +132,8 @@ class Outcome:
     results: Mapping[str, Mapping[str, Any]]
     agents: Mapping[str, str]
     seconds: float
+    batches: Mapping[str, int] = field(default_factory=dict)
+    held: frozenset[str] = frozenset()
 
 
 def run(
@@ -167,7 +184,8 @@ def environment(request: Request, directory: Path) -> dict[str, str]:
     ANSIBLE_* variables of the user that are not named here still count.
     """
     config = directory / "ansible.cfg"
-    config.write_text("[defaults]\n", encoding="utf-8")
+    # A hundred looks a second whether a node has answered, instead of a thousand.
+    config.write_text("[defaults]\ninternal_poll_interval = 0.01\n", encoding="utf-8")
     spec = importlib.util.find_spec("ansible_collections.otto.cluster")
     if spec is None or not spec.submodule_search_locations:
         raise OttoError(
@@ -201,8 +219,9 @@ def _agent_version(action: str, result: Mapping[str, Any]) -> str:
     """The agent's version as a module saw or left it; "" where it has nothing to say."""
     if action == "otto.cluster.agent":
         return str(result.get("version") or "")
-    if action == "otto.cluster.node_info":
-        return str((result.get("agent") or {}).get("version") or "")
+    if action == "otto.cluster.target":
+        seen = (result.get("node") or {}).get("agent") or {}
+        return str(seen.get("version") or "")
     return ""
 
 
@@ -210,10 +229,12 @@ class _Run:
     def __init__(self, request: Request, directory: Path) -> None:
         self._request = request
         self._directory = directory
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._results: dict[str, Mapping[str, Any]] = {}
         self._agents: dict[str, str] = {}
         self._failures: dict[str, TaskFailed] = {}
+        self._waiting: set[str] = set()
+        self._batches: dict[str, int] = {}
         self._stats: Mapping[str, Any] | None = None
         self._tail: list[str] = []
         self._code = -1
@@ -233,7 +254,9 @@ class _Run:
         try:
             while thread.is_alive() or not self._events.empty():
                 with contextlib.suppress(queue.Empty):
-                    handle(self._events.get(timeout=0.1))
+                    event = self._events.get(timeout=0.1)
+                    if event is not None:
+                        handle(event)
                 if tick is not None:
                     tick()
         except BaseException:
@@ -272,6 +295,8 @@ class _Run:
             self._code = int(done.rc if done.rc is not None else -1)
         except BaseException as error:  # handed to the caller's thread
             self._crash = error
+        finally:
+            self._events.put(None)  # who waits for an event need not wait for its time-out
 
     def _event(self, raw: dict[str, Any]) -> bool:
         """Called by ansible-runner in its thread. False: it need not write the event to a file."""
@@ -300,12 +325,26 @@ class _Run:
         action = str(data.get("resolved_action") or data.get("task_action") or "")
         found_result = data.get("res")
         result: dict[str, Any] = found_result if isinstance(found_result, dict) else {}
-        if action in TARGET_ACTIONS and kind in ("runner_on_ok", "runner_on_failed"):
-            self._results[node] = result
+        done = kind in ("runner_on_ok", "runner_on_failed")
+        if action in TARGET_ACTIONS and done:
+            if result.get("missing") or result.get("held"):
+                self._waiting.add(node)
+            else:
+                self._waiting.discard(node)
+                self._results[node] = result
+        if (
+            not self._batches.get(node)
+            and kind == "runner_item_on_ok"
+            and result.get("ansible_loop_var") == "otto_batch"
+            and node in result["otto_batch"]
+        ):
+            batch = int(result["otto_batch_index"]) + 1
+            self._batches[node] = batch
+            found.append(Scheduled(node, batch))
         if kind == "runner_on_ok" and (version := _agent_version(action, result)):
             self._agents[node] = version
         if kind == "runner_on_start":
-            found.append(TaskStarted(node, task))
+            found.append(TaskStarted(node, task, action))
         elif kind in ("runner_on_ok", "runner_item_on_ok"):
             found.append(TaskDone(node, task, action, bool(result.get("changed")), result))
         elif kind in ("runner_on_failed", "runner_on_unreachable") and not data.get(
@@ -373,4 +412,6 @@ class _Run:
             results=dict(self._results),
             agents=dict(self._agents),
             seconds=seconds,
+            batches=dict(self._batches),
+            held=frozenset(self._waiting) & nodes - failed - dark,
         )

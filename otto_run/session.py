@@ -13,10 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.otto.cluster.plugins.module_utils import ssh_way
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import Cluster, Node
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_file
 from ansible_collections.otto.cluster.plugins.module_utils.errors import nearest
+from ansible_collections.otto.cluster.plugins.module_utils.model import Target
 from ansible_collections.otto.cluster.plugins.module_utils.target import targets
+from ansible_collections.otto.cluster.plugins.plugin_utils.access import Access, access
 from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root
 
 from otto_run import render
@@ -28,6 +31,10 @@ from otto_run.vault import Vault
 if TYPE_CHECKING:
     from otto_run.runner import Outcome
     from otto_run.status import NodeStatus
+
+
+SITE, PLAN, DOWN = "otto.cluster.site", "otto.cluster.plan", "otto.cluster.down"
+LOOK = "otto.cluster.look"
 
 
 def say(line: str) -> None:
@@ -74,30 +81,42 @@ class Session:
         paths.make()
         return paths
 
+    @cached_property
+    def access(self) -> Access | None:
+        """How the control plane is let in at the broker; None where the file names none."""
+        mqtt = self.cluster.mqtt
+        return access(mqtt, self.paths.root, self.cluster.name) if mqtt is not None else None
+
     @property
     def known_hosts(self) -> Path:
         return Path(self.cluster.known_hosts or self.paths.known_hosts)
 
     @cached_property
     def nodes(self) -> dict[str, Node]:
-        from otto_run import ssh
+        return ssh_way.resolved(self.cluster.nodes)
 
-        return ssh.resolved(self.cluster.nodes)
+    @cached_property
+    def targets(self) -> dict[str, Target]:
+        """node -> all that it must be"""
+        return targets(self.cluster)
 
     @cached_property
     def wanted(self) -> dict[str, Mapping[str, Mapping[str, Any]]]:
         """node -> service -> spec"""
-        return {node: target.services for node, target in targets(self.cluster).items()}
+        return {node: target.services for node, target in self.targets.items()}
 
-    def limited(self, limit: Sequence[str]) -> tuple[str, ...]:
-        """Node ids out of `--limit a,b`. Raises Stop for one that is not in the file."""
+    def limited(self, limit: Sequence[str], word: str = "--limit") -> tuple[str, ...]:
+        """Node ids out of `--limit a,b`. Raises Stop for one that is not in the file.
+
+        word: what the person typed before it.
+        """
         names = [name for part in limit for name in part.split(",") if name]
         unknown = [name for name in names if name not in self.nodes]
         if unknown:
             lines = []
             for name in unknown:
                 close = nearest(name, self.nodes)
-                lines.append(f"--limit: {name} is no node of {self.file.name}")
+                lines.append(f"{word}: {name} is no node of {self.file.name}")
                 lines.append(
                     f"    nearest   {close}" if close else f"    nodes     {', '.join(self.nodes)}"
                 )
@@ -153,9 +172,35 @@ class Session:
     def failures(self, outcome: Outcome) -> list[Failure]:
         from otto_run import failures
 
-        return failures.collect(outcome, self.nodes, self.known_hosts)
+        return failures.collect(
+            outcome, self.nodes, self.known_hosts, self.cluster.update.max_failures
+        )
 
     # ---- what is known
+
+    def deploy(
+        self,
+        kind: str,
+        *,
+        limit: tuple[str, ...] = (),
+        variables: Mapping[str, Any] | None = None,
+        back_to: int | None = None,
+        keep: Callable[[], list[int]] = list,
+        tick: Callable[[], None] | None = None,
+    ) -> Outcome:
+        """Run site.yml, and keep in the store what it did. kind: see `store.ApplyRecord`."""
+        from otto_run import history
+        from otto_run.store import Store
+
+        with Store(self.paths.store) as store:
+            number = store.begin_apply(kind, str(self.file), time.time(), back_to)
+        outcome = self.play(SITE, limit=limit, variables=variables, keep=keep, tick=tick)
+        self.remember(outcome)
+        sick = outcome.failed | outcome.unreachable | outcome.held
+        result = "failed" if sick else "done"
+        with Store(self.paths.store) as store:
+            store.end_apply(number, result, history.nodes_of(outcome))
+        return outcome
 
     def remember(self, outcome: Outcome) -> None:
         """Put the reports of an apply into the store: they count until an agent knows better."""
@@ -175,7 +220,7 @@ class Session:
         from otto_run.store import Store
 
         with Store(self.paths.store) as store:
-            records = store.nodes()
+            records = store.nodes(time.time() - status.LOST_WITHIN)
         return status.assess(self.cluster.nodes, self.wanted, records, time.time())
 
     def would_remove(self, limit: Sequence[str]) -> list[str]:

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.otto.cluster.plugins.module_utils.cluster import Node
+from ansible_collections.otto.cluster.plugins.module_utils.ssh_way import (
+    foreign_jump,
+    proxy,
+    trusting,
+)
 
 OWN_KNOWN_HOSTS = "~/.ssh/known_hosts"
 
@@ -20,34 +22,9 @@ def known_hosts_files(known_hosts: Path) -> list[Path]:
     return list(dict.fromkeys([known_hosts, own, own.with_name("known_hosts2")]))
 
 
-def quoted(paths: list[Path]) -> str:
-    """Paths as the value of UserKnownHostsFile, which takes several."""
-    return " ".join(f'"{path}"' for path in paths)
-
-
-def resolved(nodes: Iterable[Node]) -> dict[str, Node]:
-    """Nodes by id, each `jump` written out as SSH takes it: `user@host:port,...`, nearest first."""
-    by_id = {node.id: node for node in nodes}
-    return {node.id: replace(node, jump=_way(node, by_id) or None) for node in by_id.values()}
-
-
-def _way(node: Node, by_id: Mapping[str, Node]) -> str:
-    way: list[str] = []
-    jump = node.jump
-    while jump:
-        through = by_id.get(jump)
-        if through is None:  # not a node but an address, as SSH takes it
-            way.insert(0, jump)
-            break
-        host = f"[{through.host}]" if ":" in through.host else through.host
-        way.insert(0, f"{through.user}@{host}:{through.port}")
-        jump = through.jump
-    return ",".join(way)
-
-
 def options(node: Any, known_hosts: Path) -> list[str]:
     """Options of ssh for a node of the cluster."""
-    files = quoted(known_hosts_files(known_hosts))
+    files = trusting(map(str, known_hosts_files(known_hosts)))
     found = [
         *("-o", "BatchMode=yes", "-o", "ConnectTimeout=10"),
         *("-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={files}"),
@@ -56,9 +33,7 @@ def options(node: Any, known_hosts: Path) -> list[str]:
         found += ["-p", str(node.port)]
     if node.identity_file:
         found += ["-i", str(Path(node.identity_file).expanduser())]
-    if node.jump:
-        found += ["-J", node.jump]
-    return found
+    return [*found, *proxy(node, files)]
 
 
 def destination(node: Any) -> str:
@@ -68,19 +43,19 @@ def destination(node: Any) -> str:
 def typed(node: Any, known_hosts: Path, command: str = "") -> str:
     """The ssh command as a person would type it, for a message."""
     parts = ["ssh"]
+    trusted = trusting([str(known_hosts)])
     if known_hosts != Path(OWN_KNOWN_HOSTS).expanduser():
-        parts += ["-o", f"UserKnownHostsFile={known_hosts}"]
+        parts += ["-o", f"UserKnownHostsFile={trusted}"]
     if node.port and int(node.port) != 22:
         parts += ["-p", str(node.port)]
     if node.identity_file:
         parts += ["-i", str(node.identity_file)]
-    if node.jump:
-        parts += ["-J", str(node.jump)]
+    parts += proxy(node, trusted)
     parts.append(destination(node))
     return shlex.join([*parts, command] if command else parts)
 
 
 def trust_jump(node: Any) -> str:
     """The command that makes a jump host known: for it SSH reads the user's own files alone."""
-    first = str(node.jump).split(",")[0].removeprefix("ssh://")
+    first = foreign_jump(node).removeprefix("ssh://")
     return f"ssh ssh://{first} true   (for a jump host SSH reads ~/.ssh alone)"

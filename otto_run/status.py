@@ -13,6 +13,10 @@ from otto_run.store import NodeRecord
 STALE_AFTER = 90.0
 """Seconds of silence after which nobody knows. An agent sends metrics every 10 s and a retained
 report every 60 s, so this is one lost report and half of the next."""
+LOST_WITHIN = 86400.0
+"""Seconds for which a loss of samples is shown"""
+MANY = 100
+"""Samples that may be on their way without a word"""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,13 @@ class NodeStatus:
     services: tuple[ServiceStatus, ...]
     metrics: Mapping[str, Any] = field(default_factory=dict)
     errors: tuple[Mapping[str, str], ...] = ()
+    lost: int = 0
+    """samples of the last day that are gone for good"""
+
+    @property
+    def backlog(self) -> int:
+        """Samples that wait on the node, as it last said."""
+        return int(self.metrics.get("backlog", 0))
 
     @property
     def ok_count(self) -> int:
@@ -72,6 +83,8 @@ class NodeStatus:
             },
             "metrics": dict(self.metrics),
             "errors": [dict(error) for error in self.errors],
+            "lost_samples": self.lost,
+            "backlog": self.backlog,
         }
 
 
@@ -120,6 +133,7 @@ def assess(
                 services=tuple(services),
                 metrics=record.metrics or {},
                 errors=tuple(report.get("errors", ())),
+                lost=record.lost,
             )
         )
     return found
@@ -163,6 +177,20 @@ def services_table(nodes: Iterable[NodeStatus]) -> str:
         for service in node.services
     ]
     return table(["node", "service", "state"], rows)
+
+
+def samples_lines(nodes: Iterable[NodeStatus]) -> list[str]:
+    """What is lost of the samples, and what is still to come; nothing where all is here."""
+    lines = []
+    for node in nodes:
+        if node.lost:
+            lines.append(
+                f"{node.node}: {node.lost} samples of the last day are lost"
+                f" (otto-run events --node {node.node} tells which)"
+            )
+        if node.backlog > MANY and node.state == "online":
+            lines.append(f"{node.node}: {node.backlog} older samples are still to come")
+    return lines
 
 
 def _shown(values: Mapping[str, float], key: str, form: str) -> str:

@@ -2,6 +2,7 @@
 """What the control plane knows of its nodes, in SQLite: last word of each, history, events.
 
 Times are seconds since the epoch by this machine's clock, except `time`, which is the node's own.
+What is in here has been synced to the disk: on its acknowledgement the node forgets it.
 One control plane writes and any number of `otto-run status` read, side by side thanks to WAL.
 """
 
@@ -11,50 +12,29 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 
 from otto_run.messages import Message
+from otto_run.numbers import Numbers
+from otto_run.store_tables import STEPS
 
-_FORMAT = 1
 _KEEP_METRICS = 24 * 3600.0
 _KEEP_EVENTS = 10_000
+_KEEP_APPLIES = 1_000
 
-_TABLES = """
-CREATE TABLE nodes (
-  node TEXT PRIMARY KEY,
-  state TEXT NOT NULL DEFAULT '',
-  boot TEXT NOT NULL DEFAULT '',
-  conn INTEGER NOT NULL DEFAULT 0,
-  agent TEXT NOT NULL DEFAULT '',
-  seen REAL,
-  report TEXT,
-  report_seen REAL,
-  metrics TEXT,
-  metrics_seen REAL
-) STRICT;
-CREATE TABLE metrics (
-  node TEXT NOT NULL, seen REAL NOT NULL, body TEXT NOT NULL
-) STRICT;
-CREATE INDEX metrics_by_node ON metrics (node, seen);
-CREATE TABLE events (
-  id INTEGER PRIMARY KEY,
-  node TEXT NOT NULL, boot TEXT NOT NULL, seq INTEGER NOT NULL,
-  seen REAL NOT NULL, time REAL NOT NULL,
-  kind TEXT NOT NULL, service TEXT NOT NULL, text TEXT NOT NULL,
-  UNIQUE (node, boot, seq)
-) STRICT;
-"""
+_KEEP_NUMBERS = 30 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
 class NodeRecord:
     """The last word of one node. seen: last sign of life of its agent, None for none ever.
 
-    state: "online", "offline" or "" (its agent was never heard).
+    state: "online", "offline" or "" (its agent was never heard). lost: samples that are gone for
+    good, since the moment that was asked for.
     """
 
     node: str
@@ -67,15 +47,58 @@ class NodeRecord:
     report_seen: float | None = None
     metrics: Mapping[str, Any] | None = None
     metrics_seen: float | None = None
+    lost: int = 0
+
+
+@dataclass(frozen=True)
+class ApplyNode:
+    """What became of one node in one apply.
+
+    revision: "" where the node did not get as far. result: done, failed, unreachable or held back
+    (its batch was not begun).
+    changes: what was done, in short; never a value.
+    """
+
+    revision: str
+    result: str
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ApplyRecord:
+    """One apply. kind: apply, plan (a saved one), rollback or adopt. back_to: number of the apply
+    that a rollback went back to, if it was one. result: begun (it has no end), done or failed."""
+
+    number: int
+    time: float
+    kind: str
+    file: str
+    result: str
+    back_to: int | None = None
+    nodes: Mapping[str, ApplyNode] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class EventRecord:
+    """at: when it was, by this machine's clock. skewed: its node's clock was off."""
+
+    id: int
     node: str
-    seen: float
+    at: float
     kind: str
     service: str
     text: str
+    skewed: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "node": self.node,
+            "time": self.at,
+            "kind": self.kind,
+            "service": self.service,
+            "text": self.text,
+            "skewed": self.skewed,
+        }
 
 
 class Store:
@@ -87,7 +110,8 @@ class Store:
         try:
             self._db = sqlite3.connect(path, timeout=10, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute("PRAGMA foreign_keys=ON")
             self._create()
         except sqlite3.Error as error:
             raise OttoError(
@@ -100,13 +124,13 @@ class Store:
         with closing(self._db.cursor()) as cursor:
             cursor.execute("BEGIN IMMEDIATE")
             found = cursor.execute("PRAGMA user_version").fetchone()[0]
-            if found not in (0, _FORMAT):
+            if found > len(STEPS):
                 cursor.execute("ROLLBACK")
                 raise sqlite3.DatabaseError(f"format {found} is of another version of Otto")
-            if found == 0:
-                for statement in _TABLES.split(";"):
+            for step in STEPS[found:]:
+                for statement in step.split(";"):
                     cursor.execute(statement)
-                cursor.execute(f"PRAGMA user_version = {_FORMAT}")
+            cursor.execute(f"PRAGMA user_version = {len(STEPS)}")
             cursor.execute("COMMIT")
 
     def __enter__(self) -> Self:
@@ -121,9 +145,10 @@ class Store:
     # ---- writing
 
     def add(self, messages: Iterable[Message], now: float) -> None:
-        """Store a batch of messages in one transaction."""
+        """Store a batch of messages in one transaction. When this returns they may be acked."""
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
+            numbers = Numbers(self._db)
             for message in messages:
                 self._db.execute(
                     "INSERT INTO nodes (node) VALUES (?) ON CONFLICT DO NOTHING", (message.node,)
@@ -132,7 +157,16 @@ class Store:
                     self._status(message, now)
                     continue
                 self._alive(message, now)
-                getattr(self, "_" + message.kind)(message, now)
+                if message.kind == "gap":
+                    self._gap(message, numbers, now)
+                    continue
+                new = message.number is None or numbers.store(
+                    message.node, message.body["boot"], message.number
+                )
+                # The numbers of reports (of older agents) are noted, and say nothing else.
+                if new or message.kind == "report":
+                    getattr(self, "_" + message.kind)(message, now)
+            numbers.save(now)
 
     def _status(self, message: Message, now: float) -> None:
         body = message.body
@@ -177,31 +211,50 @@ class Store:
         )
 
     def _metrics(self, message: Message, now: float) -> None:
-        body = _text(message.body)
+        body = message.body
+        text = _text(body)
+        at, skewed = message.taken(now)
+        # What comes late is no news of how the node stands; what is live always is.
         self._db.execute(
-            "UPDATE nodes SET metrics = ?, metrics_seen = ? WHERE node = ?",
-            (body, now, message.node),
+            "UPDATE nodes SET metrics = ?, metrics_seen = ?"
+            " WHERE node = ? AND (? OR ? >= ifnull(metrics_seen, 0))",
+            (text, at, message.node, "age" not in body, at),
         )
         self._db.execute(
-            "INSERT INTO metrics (node, seen, body) VALUES (?, ?, ?)", (message.node, now, body)
+            "INSERT OR IGNORE INTO metrics (node, boot, seq, seen, at, skewed, body)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (message.node, body["boot"], message.number, now, at, skewed, text),
         )
 
     def _event(self, message: Message, now: float) -> None:
         body = message.body
+        at, skewed = message.taken(now)
         self._db.execute(
-            "INSERT INTO events (node, boot, seq, seen, time, kind, service, text)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT OR IGNORE INTO events (node, boot, seq, seen, at, time, skewed, kind, service,"
+            " text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 message.node,
                 body["boot"],
-                body["seq"],
+                message.number,
                 now,
+                at,
                 body["time"],
+                skewed,
                 body["kind"],
                 body["service"],
                 body["text"],
             ),
         )
+
+    def _gap(self, message: Message, numbers: Numbers, now: float) -> None:
+        body = message.body
+        lost = numbers.lose(message.node, body["boot"], body["first"], body["last"])
+        if lost:
+            self._db.execute(
+                "INSERT INTO events (node, boot, seen, at, time, kind, service, text, lost)"
+                " VALUES (?, ?, ?, ?, ?, 'gap', '', ?, ?)",
+                (message.node, body["boot"], now, now, body["time"], body["text"], lost),
+            )
 
     def forget(self, nodes: Sequence[str]) -> None:
         """After `down`: what is known of these nodes is not true any more; events stay."""
@@ -210,17 +263,51 @@ class Store:
                 self._db.execute("DELETE FROM nodes WHERE node = ?", (node,))
                 self._db.execute("DELETE FROM metrics WHERE node = ?", (node,))
 
+    def begin_apply(self, kind: str, file: str, now: float, back_to: int | None = None) -> int:
+        """Note that an apply begins; returns its number. One that is cut off stays `begun`."""
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            number = self._db.execute(
+                "INSERT INTO applies (time, kind, file, back_to) VALUES (?, ?, ?, ?)",
+                (now, kind, file, back_to),
+            ).lastrowid
+            assert number is not None
+            self._db.execute("DELETE FROM applies WHERE number <= ?", (number - _KEEP_APPLIES,))
+        return number
+
+    def end_apply(self, number: int, result: str, nodes: Mapping[str, ApplyNode]) -> None:
+        """Note what became of it. result: done or failed."""
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("UPDATE applies SET result = ? WHERE number = ?", (result, number))
+            self._db.executemany(
+                "INSERT INTO apply_nodes (number, node, revision, result, changes)"
+                " VALUES (?, ?, ?, ?, ?)",
+                [
+                    (number, name, node.revision, node.result, json.dumps(node.changes))
+                    for name, node in nodes.items()
+                ],
+            )
+
     def prune(self, now: float) -> None:
-        """Drop history that is older than a day, and all but the last 10,000 events."""
+        """Drop history that came more than a day ago, all but the last 10,000 events, and the
+        numbers of lives of which nothing was heard for a month."""
         with self._db:
             self._db.execute("DELETE FROM metrics WHERE seen < ?", (now - _KEEP_METRICS,))
             self._db.execute(
                 "DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (_KEEP_EVENTS,)
             )
+            self._db.execute("DELETE FROM numbers WHERE seen < ?", (now - _KEEP_NUMBERS,))
 
     # ---- reading
 
-    def nodes(self) -> dict[str, NodeRecord]:
+    def nodes(self, lost_since: float = 0.0) -> dict[str, NodeRecord]:
+        lost = dict(
+            self._db.execute(
+                "SELECT node, sum(lost) FROM events WHERE at >= ? AND lost > 0 GROUP BY node",
+                (lost_since,),
+            ).fetchall()
+        )
         rows = self._db.execute(
             "SELECT node, state, boot, conn, agent, seen, report, report_seen, metrics,"
             " metrics_seen FROM nodes"
@@ -237,24 +324,75 @@ class Store:
                 report_seen=row[7],
                 metrics=_tree(row[8]),
                 metrics_seen=row[9],
+                lost=lost.get(row[0], 0),
             )
             for row in rows
         }
 
-    def events(self, limit: int = 50) -> list[EventRecord]:
-        """The last events, oldest first."""
+    def applies(self) -> list[ApplyRecord]:
+        """Every apply that is known, oldest first."""
+        nodes: dict[int, dict[str, ApplyNode]] = {}
+        for number, node, revision, result, changes in self._db.execute(
+            "SELECT number, node, revision, result, changes FROM apply_nodes ORDER BY node"
+        ):
+            entry = ApplyNode(revision, result, tuple(json.loads(changes)))
+            nodes.setdefault(number, {})[node] = entry
         rows = self._db.execute(
-            "SELECT node, seen, kind, service, text FROM events ORDER BY id DESC LIMIT ?", (limit,)
-        ).fetchall()
-        return [EventRecord(*row) for row in reversed(rows)]
+            "SELECT number, time, kind, file, result, back_to FROM applies ORDER BY number"
+        )
+        return [
+            ApplyRecord(number, moment, kind, file, result, back_to, nodes.get(number, {}))
+            for number, moment, kind, file, result, back_to in rows
+        ]
+
+    def events(
+        self, *, node: str = "", service: str = "", since: float = 0.0, last: int = 1000
+    ) -> list[EventRecord]:
+        """The last events since a moment, in the order in which they happened."""
+        rows = self._select_events("at >= ?", node, service, since)
+        return rows[-last:]
+
+    def events_after(self, id: int, *, node: str = "", service: str = "") -> list[EventRecord]:
+        """What came after the event `id`, in the order in which it came."""
+        return sorted(self._select_events("id > ?", node, service, id), key=lambda event: event.id)
+
+    def _select_events(
+        self, condition: str, node: str, service: str, value: float
+    ) -> list[EventRecord]:
+        rows = self._db.execute(
+            "SELECT id, node, at, kind, service, text, skewed FROM events"
+            f" WHERE {condition} AND (? = '' OR node = ?) AND (? = '' OR service = ?)"
+            " ORDER BY at, id",
+            (value, node, node, service, service),
+        )
+        return [
+            EventRecord(id, node, at, kind, service, text, bool(skewed))
+            for id, node, at, kind, service, text, skewed in rows
+        ]
+
+    def last_event(self) -> int:
+        """The id of the newest event."""
+        return int(self._db.execute("SELECT ifnull(max(id), 0) FROM events").fetchone()[0])
+
+    def version(self) -> int:
+        """Another number whenever somebody else has written; costs no reading."""
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     def history(self, node: str, since: float) -> list[tuple[float, Mapping[str, Any]]]:
-        """(seen, metrics) of a node since then, oldest first."""
+        """(when, metrics) of a node since then, oldest first."""
         rows = self._db.execute(
-            "SELECT seen, body FROM metrics WHERE node = ? AND seen >= ? ORDER BY seen",
+            "SELECT at, body FROM metrics WHERE node = ? AND at >= ? ORDER BY at, seq",
             (node, since),
         )
-        return [(seen, json.loads(body)) for seen, body in rows]
+        return [(at, json.loads(body)) for at, body in rows]
+
+    def counts(self, node: str) -> tuple[int, int]:
+        """(stored, gone): how many numbered samples of a node, over all lives that are known."""
+        rows = self._db.execute(
+            "SELECT gone, sum(last - first + 1) FROM numbers WHERE node = ? GROUP BY gone", (node,)
+        )
+        found = dict(rows.fetchall())
+        return found.get(0, 0), found.get(1, 0)
 
 
 def _text(value: Mapping[str, Any]) -> str:
