@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,13 +14,20 @@ from typing import TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Whoever starts the suite in the background of a script has SIGINT ignored for all of its children;
+# what Ctrl-C does to Otto is tested with a child that hears it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # A machine that is busy with hosts is slow at making examples; that says nothing of the code.
 settings.register_profile("otto", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("otto")
 
 ROOT = Path(__file__).resolve().parent.parent
 LAB_STATE = ROOT / "lab" / ".state"
-LAB_HOSTS = {"rpi-01": "10.77.0.11", "rpi-02": "10.77.0.12", "rpi-03": "10.77.0.13"}
+# OTTO_LAB_OFFSET=10 gives the tests rpi-11 to rpi-13 in place of rpi-01 to rpi-03.
+LAB_OFFSET = int(os.environ.get("OTTO_LAB_OFFSET", "0"))
+LAB_HOSTS = {f"rpi-{n:02d}": f"10.77.0.{10 + n + LAB_OFFSET}" for n in (1, 2, 3)}
 
 T = TypeVar("T")
 
@@ -51,9 +60,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class LabHost:
     """One simulated host, reached as a person would: over SSH, as `pi` with sudo."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, address: str = "") -> None:
         self.name = name
-        self.address = LAB_HOSTS[name]
+        self.address = address or LAB_HOSTS[name]
 
     def run(self, command: str, *, check: bool = True, timeout: float = 60) -> str:
         """Standard output of a shell command run as root on the host."""

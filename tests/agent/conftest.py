@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import shutil
-import socket
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -22,6 +19,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.model import Target
 from ansible_collections.otto.cluster.plugins.module_utils.state import TargetStore
 
 from otto_agent.config import Broker, Config
+from tests.brokers import Agent, Mosquitto
 
 ROOT = Path(__file__).parents[2]
 SOCKET = "unix:///var/run/docker.sock"
@@ -36,60 +34,6 @@ def eventually(condition: Callable[[], Any], seconds: float = 20.0, what: str = 
             return value
         assert time.monotonic() < deadline, what or "it did not come to be in time"
         time.sleep(0.05)
-
-
-class Mosquitto:
-    """A broker on a free port of the loopback; `start` and `stop` keep the port."""
-
-    command = (shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-c")
-
-    def __init__(self, directory: Path) -> None:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            self.port = sock.getsockname()[1]
-        self._file = directory / "mosquitto.conf"
-        self._file.write_text(self._configuration())
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def _configuration(self) -> str:
-        return f"listener {self.port} 127.0.0.1\nallow_anonymous true\n"
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [*self.command, str(self._file)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        eventually(self._answers, 10, "the broker does not listen")
-
-    def _answers(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-        except OSError:
-            return False
-        return True
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-
-class Amqtt(Mosquitto):
-    """The broker that the control plane embeds, run by itself."""
-
-    command = (str(Path(sys.executable).with_name("amqtt")), "-c")
-
-    def _configuration(self) -> str:
-        listener = {"type": "tcp", "bind": f"127.0.0.1:{self.port}"}
-        anonymous = "amqtt.plugins.authentication.AnonymousAuthPlugin"
-        return json.dumps(
-            {
-                "listeners": {"default": listener},
-                "plugins": {anonymous: {"allow_anonymous": True}},
-            }
-        )
 
 
 class Ear:
@@ -218,50 +162,12 @@ def node(config: Config) -> Iterator[Node]:
     one.clear()
 
 
-class Process:
-    """The agent as systemd starts it."""
-
+class Process(Agent):
     def __init__(self, config: Config, directory: Path) -> None:
-        self.file = directory / "agent.json"
-        self.file.write_text(
-            json.dumps(
-                {
-                    "cluster": config.cluster,
-                    "node": config.node,
-                    "docker_url": config.docker_url,
-                    "mqtt": {
-                        "host": config.mqtt.host,
-                        "port": config.mqtt.port,
-                        "keepalive": config.mqtt.keepalive,
-                        "protocol": config.mqtt.protocol,
-                    },
-                    "state_dir": str(config.state_dir),
-                    "metrics_interval": config.metrics_interval,
-                    "sweep_interval": config.sweep_interval,
-                }
-            )
-        )
-        self.log = directory / "agent.log"
-        self.popen: subprocess.Popen[bytes] | None = None
-
-    def start(self, **environment: str) -> subprocess.Popen[bytes]:
-        with self.log.open("ab") as log:
-            self.popen = subprocess.Popen(
-                [sys.executable, "-m", "otto_agent", "--config", str(self.file)],
-                cwd=ROOT,
-                env={
-                    "PATH": "/usr/bin:/bin",
-                    "PYTHONPATH": f"{ROOT}:{ROOT / '.links'}",
-                    **environment,
-                },
-                stderr=log,
-            )
-        return self.popen
-
-    def end(self) -> None:
-        if self.popen is not None and self.popen.poll() is None:
-            self.popen.kill()
-            self.popen.wait()
+        assert config.mqtt is not None
+        mqtt = dataclasses.asdict(config.mqtt)
+        document = {**dataclasses.asdict(config), "mqtt": {k: v for k, v in mqtt.items() if v}}
+        super().__init__(directory, {**document, "state_dir": str(config.state_dir)})
 
 
 @pytest.fixture

@@ -8,21 +8,34 @@ import os
 import signal
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Amqtt, Ear, Mosquitto, Process, eventually
+from conftest import Ear, Process, eventually
+from paho.mqtt import publish
 
 from otto_agent import messages
 from otto_agent.config import Config
-from otto_agent.mqtt import Link
+from otto_agent.mqtt import LIVE, Link
+from otto_agent.ring import Ring
+from tests.brokers import Amqtt, Mosquitto
+
+
+def linked(config: Config, boot: str = "boot-b", **called: Any) -> Link:
+    return Link(config, boot, Ring(config.state_dir / f"{boot}.db"), **called)
+
+
+def say(link: Link, *numbers: int, kind: str = messages.EVENT) -> None:
+    for seq in numbers:
+        link.put(kind, seq, messages.event("died", "x", link._boot, seq, time.time()))
 
 
 @pytest.fixture
 def link(config: Config) -> Iterator[Link]:
-    one = Link(config, "boot-b")
+    one = linked(config)
     yield one
     one.stop()
 
@@ -37,11 +50,11 @@ def test_birth_and_goodbye_are_retained(
 ) -> None:
     """With both protocols: online after connecting, offline when stopped, both for late readers."""
     broker = dataclasses.replace(config.mqtt, protocol=protocol)
-    link = Link(dataclasses.replace(config, mqtt=broker), "boot-b")
+    link = linked(dataclasses.replace(config, mqtt=broker))
     link.start()
     birth = ear.wait("status", online())
     assert (birth["v"], birth["conn"], birth["agent"]) == (1, 1, "0.1.0")
-    link.put(messages.EVENT, messages.event("died", "x", "boot-b", 1, time.time()))
+    say(link, 1)
     ear.wait("event")
     begun = time.monotonic()
     link.stop()
@@ -63,8 +76,7 @@ def test_broker_gone_and_back(mosquitto: Mosquitto, ear: Ear, link: Link) -> Non
     ear.wait("status", online())
     mosquitto.stop()
     eventually(lambda: not link.up)
-    for seq in range(1, 6):
-        link.put(messages.EVENT, messages.event("died", "x", "boot-b", seq, time.time()))
+    say(link, *range(1, 6))
     # Right after a vain attempt there is a second or more for the new ear to be there first.
     attempts = link.conn + 2
     eventually(lambda: link.conn >= attempts)
@@ -74,7 +86,7 @@ def test_broker_gone_and_back(mosquitto: Mosquitto, ear: Ear, link: Link) -> Non
         assert again.wait("status", online())["conn"] > attempts
         eventually(lambda: len(again.of("event")) >= 5)
         assert [event["seq"] for event in again.of("event")] == [1, 2, 3, 4, 5]
-        eventually(lambda: len(link.outbox) == 0)
+        assert len(link.ring) == 5, "a broker's word is no listener's"
     finally:
         again.close()
 
@@ -82,18 +94,21 @@ def test_broker_gone_and_back(mosquitto: Mosquitto, ear: Ear, link: Link) -> Non
 def test_broker_that_hangs_does_not_hold_the_agent(
     mosquitto: Mosquitto, ear: Ear, link: Link
 ) -> None:
-    """A stopped broker (half-open line): putting never blocks, the queue bounded, stop quick."""
+    """Fault 21: a half-open line. Putting never waits, paho holds a hundred, stopping is quick."""
     link.start()
     ear.wait("status", online())
     assert mosquitto.process is not None
     os.kill(mosquitto.process.pid, signal.SIGSTOP)
     try:
         begun = time.monotonic()
-        for seq in range(2000):
-            link.put(messages.METRICS, messages.metrics({}, {}, "boot-b", seq, 0.0, 1.0))
-        assert time.monotonic() - begun < 2
-        assert len(link.outbox) <= 100
-        assert link.outbox.dropped >= 1900
+        say(link, *range(1, 2001), kind=messages.METRICS)
+        assert time.monotonic() - begun < 5
+        tracemalloc.start()
+        say(link, *range(2001, 4001), kind=messages.METRICS)
+        grown, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert len(link.ring) == 4000
+        assert grown < 300_000, "they are on the disk, and in no memory"
         begun = time.monotonic()
         link.stop()
         assert time.monotonic() - begun <= 5.5
@@ -101,10 +116,84 @@ def test_broker_that_hangs_does_not_hold_the_agent(
         os.kill(mosquitto.process.pid, signal.SIGCONT)
 
 
+class Stored:
+    """A listener: acknowledges what an ear hears."""
+
+    def __init__(self, ear: Ear, config: Config) -> None:
+        self._ear = ear
+        self._topic = messages.topic(config.cluster, config.node, messages.ACK)
+
+    def ack(self, **stored: list[list[int]]) -> None:
+        self.say(stored=stored, gaps=[])
+
+    def say(self, **body: Any) -> None:
+        payload = messages.encode({"v": 1, "listener": "l", **body})
+        self._ear._client.publish(self._topic, payload, qos=1)
+
+
+def test_a_sample_stays_until_a_listener_has_stored_it(
+    ear: Ear, config: Config, link: Link
+) -> None:
+    """Live ones at once; without a word nothing leaves; a hello brings all of them once more."""
+    listener = Stored(ear, config)
+    link.start()
+    ear.wait("status", online())
+    say(link, 1, 2, 3)
+    eventually(lambda: len(ear.of("event")) == 3)
+    assert not any("age" in event for event in ear.of("event")), "they are live"
+    listener.say(stored={"boot-b": "rubbish"}, gaps=7)
+    listener.ack(**{"boot-b": [[2, 2]], "another": [[1, 3]]})
+    eventually(lambda: len(link.ring) == 2)
+    listener.say(stored={}, gaps=[])
+    eventually(lambda: len(ear.of("event")) == 5)
+    assert [event["seq"] for event in ear.of("event")] == [1, 2, 3, 1, 3]
+    listener.ack(**{"boot-b": [[1, 3]]})
+    eventually(lambda: len(link.ring) == 0)
+
+
+def test_what_an_earlier_life_left_is_sent_with_its_age(ear: Ear, config: Config) -> None:
+    """Oldest first; the age is right whatever the clock says, and the gap comes before."""
+    left = Ring(config.state_dir / "boot-b.db", rows=3)
+    for seq in range(1, 6):
+        left.put("boot-a", seq, messages.EVENT, messages.encode({"v": 1, "seq": seq}))
+    left.close()
+    threading.Event().wait(LIVE)
+    link = linked(config)
+    link.start()
+    try:
+        eventually(lambda: len(ear.of("event")) == 4)
+        gap, *old = ear.of("event")
+        assert (gap["kind"], gap["boot"], gap["first"], gap["last"]) == ("gap", "boot-a", 1, 2)
+        assert [event["seq"] for event in old] == [3, 4, 5]
+        assert all(LIVE <= event["age"] < 30 for event in old)
+        Stored(ear, config).say(stored={}, gaps=[["boot-a", 1, 2]])
+        eventually(lambda: not link.ring.gaps())
+    finally:
+        link.stop()
+
+
+def test_only_look_is_obeyed(config: Config) -> None:
+    looks: list[None] = []
+    link = linked(config, look=lambda: looks.append(None))
+    link.start()
+    try:
+        eventually(lambda: link.up)
+        topic = messages.topic(config.cluster, config.node, messages.CMD)
+        rubbish = (b'{"v":1,"do":"run"}', b"[" * 100_000, b'{"v":2,"do":"look"}', b"[]", b"\xff")
+        publish.multiple(
+            [(topic, payload, 1, False) for payload in (*rubbish, b'{"v":1,"do":"look"}')],
+            port=config.mqtt.port,
+        )
+        eventually(lambda: looks)
+        assert looks == [None]
+    finally:
+        link.stop()
+
+
 def test_broker_that_refuses_is_tried_again(mosquitto: Mosquitto, config: Config) -> None:
     """Nobody listens at first; the link does not give up."""
     mosquitto.stop()
-    link = Link(config, "boot-b")
+    link = linked(config)
     link.start()
     try:
         eventually(lambda: link.conn >= 2, 10)
@@ -132,9 +221,9 @@ def test_late_will_is_answered(ear: Ear, mosquitto: Mosquitto, link: Link) -> No
 
 
 def test_two_agents_with_one_id(config: Config) -> None:
-    """One gives way and both raise an alarm; the other one stays."""
+    """Fault 23: one gives way and both raise an alarm; the other one stays."""
     alarms: list[str] = []
-    links = [Link(config, boot, alarm=alarms.append) for boot in ("boot-a", "boot-z")]
+    links = [linked(config, boot, alarm=alarms.append) for boot in ("boot-a", "boot-z")]
     for link in links:
         link.start()
     try:
@@ -158,8 +247,8 @@ def test_what_is_retained_for_another_node_is_no_rival(config: Config, tmp_path:
     here = dataclasses.replace(config, mqtt=dataclasses.replace(config.mqtt, port=broker.port))
     there = dataclasses.replace(here, node="another")
     alarms: list[str] = []
-    link = Link(here, "boot-b", alarm=alarms.append)
-    others = [Link(there, "boot-a") for _ in range(2)]
+    link = linked(here, alarm=alarms.append)
+    others = [linked(there, "boot-a") for _ in range(2)]
     try:
         others[0].start()
         eventually(lambda: others[0].up)
@@ -183,7 +272,7 @@ def test_what_is_retained_for_another_node_is_no_rival(config: Config, tmp_path:
 def test_thread_that_died_is_started_again(
     ear: Ear, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    link = Link(config, "boot-b")
+    link = linked(config)
     with monkeypatch.context() as patch:
         patch.setattr(link, "_run", lambda: None)
         link.start()

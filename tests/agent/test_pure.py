@@ -12,7 +12,6 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoErr
 
 from otto_agent import config, messages
 from otto_agent.backoff import Backoff, jittered
-from otto_agent.outbox import Message, Outbox
 
 
 def test_backoff_doubles_to_its_limit() -> None:
@@ -49,53 +48,8 @@ def test_jitter_stays_within_half_and_all() -> None:
     assert 5.0 <= min(values) < 6.5 and 8.5 < max(values) <= 10.0
 
 
-def fill(outbox: Outbox, kinds: str) -> None:
-    names = {"m": messages.METRICS, "e": messages.EVENT, "r": messages.REPORT}
-    for number, kind in enumerate(kinds):
-        outbox.put(Message(names[kind], b"%s%d" % (kind.encode(), number)))
-
-
-def drain(outbox: Outbox) -> str:
-    taken = []
-    while (message := outbox.take()) is not None:
-        taken.append(message.payload.decode())
-    return " ".join(taken)
-
-
-@pytest.mark.parametrize(
-    ("kinds", "left", "dropped"),
-    [
-        ("eme", "e0 m1 e2", 0),
-        ("memem", "e1 m2 e3 m4", 1),  # the oldest metrics
-        ("emmmmm", "e0 m3 m4 m5", 2),
-        ("eeeeee", "e2 e3 e4 e5", 2),  # no metrics left: the oldest event
-        ("rmrm", "m1 r2 m3", 0),  # a newer report replaces an older one
-        ("reeeeee", "r0 e4 e5 e6", 3),  # the report stays
-    ],
-)
-def test_outbox_drops_the_oldest(kinds: str, left: str, dropped: int) -> None:
-    outbox = Outbox(limit=4, window=99)
-    fill(outbox, kinds)
-    assert (drain(outbox), outbox.dropped) == (left, dropped)
-
-
-def test_outbox_sends_again_what_was_not_confirmed() -> None:
-    """In the old order, and no more at once than the window."""
-    outbox = Outbox(limit=10, window=2)
-    fill(outbox, "eeee")
-    for mid in (1, 2):
-        message = outbox.take()
-        assert message is not None
-        outbox.sent(mid, message)
-    assert outbox.take() is None, "the window is full"
-    outbox.confirmed(1)
-    assert len(outbox) == 3
-    outbox.back()
-    assert drain(outbox) == "e1 e2 e3"
-
-
 def test_messages() -> None:
-    """The documents of docs/architecture.md."""
+    """The documents of docs/mqtt.md."""
     assert messages.topic("home", "rpi-01", messages.STATUS) == "otto/v1/home/rpi-01/status"
     assert messages.client_id("home", "rpi-01") == "otto-home-rpi-01"
     assert messages.status("online", "b", 2, "0.1.0", 1.23456) == {
@@ -116,11 +70,13 @@ def test_messages() -> None:
         "text": "text",
     }
     assert "service" not in messages.event("docker_gone", "text", "b", 7, 1.0)
-    body = {"services": {}, "revision": "r", "seq": "not this one"}
-    report = messages.report(body, "b", 3, 1.0)
-    assert (report["v"], report["boot"], report["seq"], report["revision"]) == (1, "b", 3, "r")
+    report = messages.report({"services": {}, "revision": "r", "boot": "not this"}, "b", 1.0)
+    assert report == {"services": {}, "revision": "r", "v": 1, "boot": "b", "time": 1.0}
     sample = messages.metrics({"load_1m": 1.0}, {"web": {}}, "b", 4, 1.0, 10.0, 2)
-    assert (sample["interval"], sample["dropped"]) == (10.0, 2)
+    assert (sample["interval"], sample["backlog"]) == (10.0, 2)
+    late = json.loads(messages.aged(messages.encode(sample), 7.12345))
+    assert late == {**sample, "age": 7.123}
+    assert json.loads(messages.aged(b'{"v":1}', None)) == {"v": 1, "age": None}
     assert json.loads(messages.encode({"text": "caf\xe9 \udcff"}))["text"] == "caf\xe9 ?"
 
 
@@ -138,10 +94,12 @@ GOOD: dict[str, Any] = {"cluster": "c", "node": "n", "mqtt": {"host": "h"}}
 
 def test_config_defaults() -> None:
     one = config.parse(GOOD)
+    assert one.mqtt is not None
     assert (one.docker_url, one.mqtt.port) == ("unix:///var/run/docker.sock", 1883)
     assert (one.metrics_interval, one.sweep_interval, one.mqtt.protocol) == (10, 60, "3.1.1")
     one = config.parse({**GOOD, "mqtt": {"host": "h", "username": None, "password": None}})
-    assert one.mqtt.username == ""
+    assert one.mqtt is not None and one.mqtt.username == ""
+    assert config.parse({"cluster": "c", "node": "n"}).mqtt is None  # it heals in silence
 
 
 @pytest.mark.parametrize(

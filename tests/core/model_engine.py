@@ -9,6 +9,7 @@ from typing import Any
 from ansible_collections.otto.cluster.plugins.module_utils import operations as op
 from ansible_collections.otto.cluster.plugins.module_utils.model import (
     Engine,
+    NodeFiles,
     Observed,
     ObservedContainer,
     ObservedImage,
@@ -38,9 +39,13 @@ class ModelEngine:
         self.networks: dict[str, dict[str, Any]] = {}
         self.volumes: dict[str, dict[str, Any]] = {}
         self.bad_commands: set[str] = set()
+        self.files: list[str] = []
         self.budget: int | None = None
         self.log: list[str] = []
-        self.served: list[bool] = []
+        self.found: dict[str, list[bool]] = {}
+        """alias -> after each operation, whether a proved container was found under it."""
+        self.bad_hooks: set[str] = set()
+        self._clock = itertools.count(1)
         self._ids = (
             f"{n:064x}" for n in itertools.count(0xABC0000000000000000000000000000000000000000)
         )
@@ -57,6 +62,7 @@ class ModelEngine:
             {n: ObservedObject(n, b.get("Labels", {}), b) for n, b in self.networks.items()},
             {n: ObservedObject(n, b.get("Labels", {}), b) for n, b in self.volumes.items()},
             Engine("20.10.24", "1.41", "amd64", "1"),
+            files=NodeFiles(names=tuple(self.files)),
         )
 
     def _observed(self, name: str) -> ObservedContainer:
@@ -70,7 +76,7 @@ class ModelEngine:
             image=c["Config"]["Image"],
             image_id=c["Image"],
             labels=c["Config"]["Labels"],
-            inspect=c,
+            inspect={**c, "State": {"Status": c["State"], "StartedAt": c["StartedAt"]}},
         )
 
     # what is done
@@ -82,7 +88,22 @@ class ModelEngine:
             self.budget -= 1
         self.log.append(operation.line())
         getattr(self, "_" + operation.op)(operation)
-        self.served.append(any(c["State"] == "running" for c in self.containers.values()))
+        for alias, seen in self.found.items():
+            seen.append(any(c["Proved"] for c in self.serving(alias)))
+
+    def serving(self, alias: str) -> list[dict[str, Any]]:
+        """Containers that answer under an alias on some network."""
+        return [
+            c
+            for c in self.containers.values()
+            if c["State"] == "running"
+            and any(
+                alias in (end["Aliases"] or ()) for end in c["NetworkSettings"]["Networks"].values()
+            )
+        ]
+
+    def _now(self) -> str:
+        return f"2026-01-01T00:00:00.{next(self._clock):09d}Z"
 
     def _find(self, operation: Any) -> str | None:
         if operation.id:
@@ -102,10 +123,19 @@ class ModelEngine:
         image_id, config = self.registry[operation.reference]
         self.by_id[image_id] = config
 
+    def _put_file(self, operation: op.PutFile) -> None:
+        self.files.append(operation.name)
+
     def _create_network(self, operation: op.CreateNetwork) -> None:
         if operation.name in self.networks:
             raise Failed("network exists")
         self.networks[operation.name] = {**operation.body, "Id": next(self._ids)}
+
+    def _replace_network(self, operation: op.ReplaceNetwork) -> None:
+        self.networks[operation.name] = {**operation.body, "Id": next(self._ids)}
+        for container in self.containers.values():
+            if container["Id"] in operation.config:
+                self._join(container, operation.name, operation.config[container["Id"]])
 
     def _remove_network(self, operation: op.RemoveNetwork) -> None:
         for c in self.containers.values():
@@ -129,6 +159,12 @@ class ModelEngine:
         cid = next(self._ids)
         host = dict(body.get("HostConfig", {}))
         host.setdefault("NetworkMode", "default")
+        for key in ("NetworkMode", "IpcMode", "PidMode"):
+            kind, _, whose = host.get(key, "").partition(":")
+            if kind == "container":  # the engine keeps the id
+                if whose not in self.containers:
+                    raise Failed(f"no such container: {whose}")
+                host[key] = f"container:{self.containers[whose]['Id']}"
         host.setdefault("IpcMode", "private")
         host.setdefault("ShmSize", 67108864)
         host.setdefault("LogConfig", {"Type": "json-file", "Config": {}})
@@ -148,8 +184,8 @@ class ModelEngine:
         for m in host.get("Mounts") or ():
             name = m.get("Source") or next(self._ids)
             mounts.append(
-                {"Type": m["Type"], "Name": name, "Destination": m["Target"],
-                 "RW": not m.get("ReadOnly"), "Mode": "z"}
+                {"Type": m["Type"], "Name": name, "Source": name, "Destination": m["Target"],
+                 "RW": not m.get("ReadOnly"), "Mode": "" if m["Type"] == "bind" else "z"}
             )  # fmt: skip
         for path in image.get("Volumes") or {}:
             if path not in [m["Destination"] for m in mounts]:
@@ -162,6 +198,9 @@ class ModelEngine:
             "State": "created",
             "ExitCode": 0,
             "RestartCount": 0,
+            "Created": self._now(),
+            "StartedAt": "",
+            "Proved": False,
             "HostConfig": host,
             "Mounts": mounts,
             "Config": {
@@ -182,7 +221,8 @@ class ModelEngine:
         ends = body.get("NetworkingConfig", {}).get("EndpointsConfig", {})
         assert len(ends) <= 1, "engines before API 1.44 take one network at creation"
         mode = "bridge" if host["NetworkMode"] == "default" else host["NetworkMode"]
-        self._join(self.containers[operation.container], mode, ends.get(mode, {}))
+        if not mode.startswith("container:"):
+            self._join(self.containers[operation.container], mode, ends.get(mode, {}))
 
     def _join(self, container: dict[str, Any], network: str, config: Any) -> None:
         builtin = network in ("bridge", "host", "none")
@@ -192,6 +232,7 @@ class ModelEngine:
         container["NetworkSettings"]["Networks"][network] = {
             "Aliases": aliases,
             "IPAMConfig": config.get("IPAMConfig"),
+            "Links": config.get("Links"),
             "NetworkID": self.networks.get(network, {}).get("Id", ""),
         }
 
@@ -202,12 +243,22 @@ class ModelEngine:
                 ports = container["HostConfig"].get("PortBindings") or {}
                 if ports and ports == other["HostConfig"].get("PortBindings"):
                     raise Failed("port is already allocated")
-        container["State"] = "running"
+        if container["State"] != "running":
+            container["State"], container["StartedAt"] = "running", self._now()
+
+    def _exec(self, operation: op.Exec) -> None:
+        container = self._need(operation)
+        if container["State"] != "running":
+            raise Failed("container is not running")
+        if set(operation.body["Cmd"]) & self.bad_hooks and operation.required:
+            raise Failed("exit code 1")
+        container.setdefault("Hooks", []).append(operation.hook)
 
     def _stop(self, operation: op.Stop) -> None:
         container = self._need(operation)
         if container["State"] != "created":
             container["State"], container["ExitCode"] = "exited", 143
+            container["Proved"] = False
 
     def _rename(self, operation: op.Rename) -> None:
         name = self._find(operation)
@@ -232,11 +283,23 @@ class ModelEngine:
         self._need(operation)["NetworkSettings"]["Networks"].pop(operation.network, None)
 
     def _await(self, operation: op.Await) -> None:
-        container = self._need(operation)
-        words = container["Config"]["Cmd"] or []
-        if container["State"] != "running" or set(words) & self.bad_commands:
-            container["State"], container["ExitCode"] = "exited", 1
-            raise Failed("did not come up")
+        try:
+            container = self._need(operation)
+        except Failed:
+            if operation.required:
+                raise
+            return
+        words = set(container["Config"]["Cmd"] or ())
+        if operation.completed and container["State"] == "running" and not words & {"bad"}:
+            container["State"] = "exited"  # its work is done by now
+        elif container["State"] != "running" or words & self.bad_commands:
+            if not (operation.completed or operation.may_exit) or container["ExitCode"] != 0:
+                container["State"], container["ExitCode"] = "exited", 1
+                container["Proved"] = False
+                if operation.required:
+                    raise Failed("did not come up")
+            return
+        container["Proved"] = True
 
     # carrying out a plan as docs say
 
@@ -260,20 +323,26 @@ class ModelEngine:
                 ).services[0]  # fmt: skip
             if service.error is not None:
                 errors[service.service] = service.error.message
+            if errors.keys() & set(service.needs):
+                errors[service.service] = "what it needs has failed"
+                continue
             self.carry_out_service(service, errors)
         for step in whole.after:
             self.execute(step)
         return whole, errors
 
     def carry_out_service(self, service: ServicePlan, errors: dict[str, str]) -> None:
-        for index, step in enumerate(service.operations):
-            try:
-                self.execute(step)
-            except Failed as error:
-                errors[service.service] = str(error)
-                for back in service.undo(index):
-                    self.execute(back)
-                return
+        failed: set[str] = set()
+        for part, indices in service.runs():
+            for index in () if part.is_held_up(failed) else indices:
+                try:
+                    self.execute(service.operations[index])
+                except Failed as error:
+                    errors[service.service] = str(error)
+                    failed.add(part.verdict)
+                    for back in service.undo(index):
+                        self.execute(back)
+                    break
 
 
 def _pairs(lines: Any) -> dict[str, str]:

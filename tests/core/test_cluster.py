@@ -12,7 +12,7 @@ import yaml
 from ansible_collections.otto.cluster.plugins.module_utils import (
     cluster,
     cluster_file,
-    cluster_tables,
+    cluster_schema,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     ClusterFileError,
@@ -216,6 +216,14 @@ services:
 )
 
 
+def test_variables_of_hooks_that_sound_secret_are_sensitive() -> None:
+    web = "{image: nginx, node: a, post_start: [{command: c, environment: {HOOK_TOKEN: b, M: x}}]}"
+    found = cluster_file.load_text(
+        NODES + f"services: {{web: {web}}}", "otto.yaml", environ={}, vault=None
+    )
+    assert found.services[0].sensitive == {"HOOK_TOKEN"}
+
+
 def test_vaulted_variables_are_sensitive() -> None:
     """Mapping or list, a vaulted variable is known by its name."""
     found = cluster_file.load_text(
@@ -319,7 +327,7 @@ def test_line_of_a_merged_key() -> None:
 
 def test_schema_accepts_what_the_parser_accepts() -> None:
     """The schema is valid, and takes the seed, the examples and the demo cluster."""
-    schema = cluster_tables.schema()
+    schema = cluster_schema.schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     texts = [path.read_text() for path in (ROOT / "examples").glob("*.yaml")]
     for text in (SEED, NODES, (ROOT / "otto.yaml").read_text(), *texts):
@@ -341,13 +349,13 @@ def test_schema_refuses_what_the_parser_refuses(change: tuple[str, str], where: 
     text = SEED.replace(*change)
     refused(text)
     with pytest.raises(jsonschema.ValidationError) as caught:
-        jsonschema.validate(yaml.safe_load(text), cluster_tables.schema())
+        jsonschema.validate(yaml.safe_load(text), cluster_schema.schema())
     assert (list(caught.value.absolute_path) or [None])[0] == where
 
 
 def test_schema_describes_every_key() -> None:
     """An editor has something to show for each key."""
-    schema = cluster_tables.schema()
+    schema = cluster_schema.schema()
     for part in (schema, schema["$defs"]["service"]):
         for key, value in part["properties"].items():
             assert value.get("description"), key

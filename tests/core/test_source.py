@@ -11,7 +11,7 @@ import pytest
 import yaml
 from ansible_collections.otto.cluster.plugins.module_utils import interpolate, source
 from ansible_collections.otto.cluster.plugins.module_utils.errors import ClusterFileError, OttoError
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 ENVIRON = {"SET": "value", "EMPTY": "", "OTHER": "$SET", "_a1": "x"}
@@ -81,6 +81,7 @@ trees = st.recursive(
 def test_reads_what_a_dumper_writes(value: Any) -> None:
     """Any tree of text comes back, whatever the dumper quotes, folds or aliases."""
     text = yaml.safe_dump(value, allow_unicode=True)
+    assume(not text.startswith("$ANSIBLE_VAULT"))  # that is a vaulted file, whatever follows
     assert source.load(text, "f", environ={}, literal=value).tree == value
 
 

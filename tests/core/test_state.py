@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
 import signal
 import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.otto.cluster.plugins.module_utils import disk, image_memory
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.journal import Journal
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target
+from ansible_collections.otto.cluster.plugins.module_utils.revisions import Revisions
 from ansible_collections.otto.cluster.plugins.module_utils.state import BrokenTarget, TargetStore
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -55,7 +60,7 @@ def test_what_is_written_is_read(tmp_path: Path, target: Target) -> None:
 
 
 def test_a_file_cut_at_every_byte_gives_the_last_good_target(store: TargetStore) -> None:
-    """A target.json of any length but its full one is never taken, and never for an empty one."""
+    """Fault 8: a target.json of any length but its full one is not taken, nor for an empty one."""
     store.settle(OLD)
     store.write(NEW)
     whole = store.current_path.read_bytes()
@@ -73,7 +78,7 @@ def test_a_file_cut_at_every_byte_gives_the_last_good_target(store: TargetStore)
 @given(where=st.integers(min_value=0), flip=st.integers(min_value=1, max_value=255))
 @EACH_EXAMPLE_ITS_OWN
 def test_a_changed_byte_never_changes_the_target(tmp_path: Path, where: int, flip: int) -> None:
-    """Bit rot is caught by the checksum even where the JSON stays valid."""
+    """Fault 9: bit rot is caught by the checksum even where the JSON stays valid."""
     store = TargetStore(tmp_path / "otto")
     store.settle(OLD)
     store.write(NEW)
@@ -109,7 +114,7 @@ def test_a_target_of_another_format_is_broken(store: TargetStore) -> None:
 def test_a_writer_killed_at_any_call_leaves_old_or_new(
     store: TargetStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever system call of a write is the last one: the old or the new target is read."""
+    """Fault 13: whichever system call of a write is the last one: old or new target is read."""
 
     class PowerCut(BaseException):
         pass
@@ -148,6 +153,107 @@ def test_a_writer_killed_at_any_call_leaves_old_or_new(
         store.settle(OLD)
     assert finished
     assert {(False, False), (True, False), (True, True)} <= seen
+
+
+class Writes:
+    """What a writer asks of the disk, in order; and what a power cut may leave of it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.steps: list[tuple[str, str, bytes]] = []
+        fsync, replace = os.fsync, os.replace
+
+        def synced(descriptor: int) -> None:
+            path = Path(f"/proc/self/fd/{descriptor}").resolve()
+            if path.is_dir():
+                self.steps.append(("names", "", b""))
+            else:
+                self.steps.append(("content", path.name, path.read_bytes()))
+            fsync(descriptor)
+
+        def renamed(source: str, to: str) -> None:
+            content = Path(source).read_bytes()
+            self.steps.append((f"rename {Path(source).name}", Path(to).name, content))
+            replace(source, to)
+
+        monkeypatch.setattr(os, "fsync", synced)
+        monkeypatch.setattr(os, "replace", renamed)
+
+    def cut_after(self, count: int, before: dict[str, bytes]) -> Iterator[dict[str, bytes]]:
+        """Every disk that `count` steps may leave: a name that was not synced is the old or the new
+        one, a content that was not synced is any part of itself, or zeros."""
+        sure: dict[str, list[bytes]] = {name: [content] for name, content in before.items()}
+        maybe: dict[str, list[bytes]] = {}
+        contents: set[str] = set()
+        for kind, name, content in self.steps[:count]:
+            if kind == "content":
+                contents.add(name)
+            elif kind == "names":
+                sure.update(maybe)
+                maybe = {}
+            else:
+                whole = kind.removeprefix("rename ") in contents
+                torn = [b"", content[: len(content) // 2], b"\0" * len(content)]
+                maybe[name] = [content] if whole else [content, *torn]
+        names = sorted({*sure, *maybe})
+        choices = [sure.get(name, []) + maybe.get(name, []) for name in names]
+        for chosen in itertools.product(*choices):
+            yield dict(zip(names, chosen, strict=True))
+
+
+def test_a_power_cut_at_any_step_of_a_write_leaves_old_or_new(
+    store: TargetStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 13: what the disk has not confirmed may be missing or torn; the order of the writes
+    makes that harmless. (A lab's host keeps its page cache when it is cut; this is the model.)"""
+    store.settle(OLD)
+    before = {path.name: path.read_bytes() for path in (store.current_path, store.good_path)}
+    with monkeypatch.context() as patches:
+        writes = Writes(patches)
+        store.settle(NEW)
+    assert [kind.split()[0] for kind, *_ in writes.steps] == ["content", "rename", "names"] * 2
+    seen = set()
+    for count in range(len(writes.steps) + 1):
+        for image in writes.cut_after(count, before):
+            for name, content in image.items():
+                (store.directory / name).write_bytes(content)
+            loaded = store.load()
+            assert loaded.source == "current", (count, image)
+            assert loaded.target in (OLD, NEW)
+            seen.add((loaded.target == NEW, store.good() == NEW))
+    assert seen == {(False, False), (True, False), (True, True)}
+
+
+def test_what_a_killed_writer_left_is_tidied_up(store: TargetStore) -> None:
+    """Half-written files are no targets, do not pile up, and nothing else goes with them."""
+    store.settle(OLD)
+    Revisions(store.directory).begin(OLD)
+    for place in (store.directory, store.directory / "revisions"):
+        (place / f"target.json.abc{disk.UNFINISHED}").write_bytes(b"{")
+    kept = {path for path in store.directory.rglob("*") if disk.UNFINISHED not in path.name}
+    disk.tidy(store.directory)
+    assert set(store.directory.rglob("*")) == kept
+    assert store.read() == OLD
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [b"", b"\xff\x00", b"7", b'{"a": 1}', b"[" * 100_000, b"[null]"],
+    ids=["nothing", "bytes", "number", "object", "depth", "null"],
+)
+def test_junk_beside_the_target_is_no_obstacle(store: TargetStore, junk: bytes) -> None:
+    """Fault 9: the journal, the index of revisions and the memory of images are records: a broken
+    one counts as empty."""
+    store.settle(OLD)
+    Revisions(store.directory).begin(OLD)
+    for name in ("journal.jsonl", "images.json", "revisions/index.json"):
+        (store.directory / name).write_bytes(junk)
+    Journal(store.directory).interrupted()
+    image_memory.read(store.directory)
+    revisions = Revisions(store.directory)
+    assert revisions.index() == []
+    revisions.begin(NEW)
+    assert [entry["revision"] for entry in revisions.index()] == [NEW.revision]
+    assert store.read() == OLD
 
 
 def test_settling_the_same_target_writes_nothing(store: TargetStore) -> None:

@@ -3,10 +3,24 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
+import hashlib
 from typing import Any
 
+from ansible_collections.otto.cluster.plugins.module_utils.cluster import (
+    Cluster,
+    Node,
+    Service,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_text
-from ansible_collections.otto.cluster.plugins.module_utils.model import Target
+from ansible_collections.otto.cluster.plugins.module_utils.model import (
+    Observed,
+    ObservedObject,
+    Target,
+)
+from ansible_collections.otto.cluster.plugins.module_utils.operations import CreateNetwork
+from ansible_collections.otto.cluster.plugins.module_utils.plan_objects import objects
 from ansible_collections.otto.cluster.plugins.module_utils.target import targets
 
 HEAD = """
@@ -122,3 +136,61 @@ def test_target_survives_json() -> None:
     two = target_of("a", "services: {y1: {node: a, image: n}, x1: {image: n, node: a}}")
     assert Target.from_json(one.to_json()).to_json() == one.to_json()
     assert one.revision == two.revision
+
+
+def test_contents_travel_once_to_the_nodes_that_use_them() -> None:
+    """Two services, one content: one file, its digest in both specs; the other node has none."""
+    web: Any = {"image": "nginx", "secrets": [{"source": "key", "target": "/run/secrets/key"}]}
+    app: Any = {
+        "image": "nginx",
+        "configs": [{"source": "copy", "target": "/etc/key", "mode": 0o400}],
+    }
+    home = Cluster(
+        name="home",
+        nodes=(Node("a", "10.0.0.1"), Node("b", "10.0.0.2")),
+        services=(
+            Service("web", web, ("a",)),
+            Service("app", app, ("a",)),
+            Service("plain", {"image": "nginx"}, ("b",)),
+        ),
+        secrets={"key": b"\x00s3cret", "unused": b"other"},
+        configs={"copy": b"\x00s3cret"},
+    )
+    a, b = targets(home)["a"], targets(home)["b"]
+    digest = hashlib.sha256(b"\x00s3cret").hexdigest()[:16]
+    assert {key: base64.b64decode(text) for key, text in a.files.items()} == {digest: b"\x00s3cret"}
+    assert a.services["web"]["secrets"] == [{**web["secrets"][0], "digest": digest}]
+    assert a.services["app"]["configs"] == [{**app["configs"][0], "digest": digest}]
+    assert (b.files, "files" in b.to_json()) == ({}, False)
+    assert Target.from_json(a.to_json()) == a
+    assert "s3cret" not in repr(home) + repr(a)
+    other = dataclasses.replace(home, configs={"copy": b"new"})
+    assert targets(other)["a"].revision != a.revision
+
+
+def test_subnets_in_the_engines_words() -> None:
+    """ipam reaches the engine, and a network that has another subnet is told, not changed."""
+    text = """
+services: {web: {image: nginx, node: a}}
+networks:
+  default:
+    internal: true
+    ipam: {config: [{subnet: 172.28.0.0/16, gateway: 172.28.0.1, aux_addresses: {nas: 172.28.0.9}}]}
+"""
+    target = target_of("a", text)
+    before = objects(target, Observed(), None).before
+    assert isinstance(before[0], CreateNetwork)
+    config = {
+        "Subnet": "172.28.0.0/16",
+        "Gateway": "172.28.0.1",
+        "AuxiliaryAddresses": {"nas": "172.28.0.9"},
+    }
+    assert before[0].body["IPAM"] == {"Driver": "default", "Config": [config]}
+    for inspect, wrong in (
+        ({"IPAM": {"Config": [config]}, "Internal": True}, 0),
+        ({"IPAM": {"Config": [{"Subnet": "10.9.0.0/16"}]}, "Internal": True}, 1),
+        ({"IPAM": {"Config": [config]}, "Internal": False}, 1),
+    ):
+        there = {"home_default": ObservedObject("home_default", {}, inspect)}
+        troubles = objects(target, Observed(networks=there), None).troubles
+        assert len(troubles) == wrong

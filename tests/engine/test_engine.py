@@ -230,7 +230,7 @@ def test_an_image_that_is_not_there(engine: DockerEngine, tag: str) -> None:
 def test_a_container_that_vanishes_while_observing_is_left_out(
     engine: DockerEngine, cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between list and inspect a container may go: no error."""
+    """Fault 15: between list and inspect a container may go: no error."""
     name = f"{cluster}-web"
     engine.execute(Create(name, IMAGE, body(cluster)))
     inspect = engine.inspect

@@ -23,7 +23,7 @@ from ..conftest import LAB_HOSTS, LAB_STATE, ROOT, LabHost
 pytestmark = pytest.mark.lab
 NODES = ("rpi-01", "rpi-02")
 SDK = "/tmp/otto-test-sdk"
-PACKAGES = ("docker", "requests", "urllib3", "idna", "certifi", "charset_normalizer")
+PACKAGES = ("docker", "requests", "urllib3", "idna", "certifi")
 
 
 def sdk_archive() -> bytes:
@@ -94,7 +94,7 @@ def nodes(
     for name in NODES:
         subprocess.run(
             [
-                *("ssh", "-F", str(LAB_STATE / "ssh_config"), name),
+                *("ssh", "-F", str(LAB_STATE / "ssh_config"), LAB_HOSTS[name]),
                 f"sudo rm -rf {SDK} && mkdir {SDK} && tar -C {SDK} -xz",
             ],
             input=archive,
@@ -260,7 +260,11 @@ def test_target_from_nothing_to_nothing(nodes: Nodes, name: str) -> None:
     assert each(nodes.run("otto.cluster.target", away, "--check"), "changed") == {True}
     assert host.container_id(f"{name}-web") == old
     assert each(nodes.run("otto.cluster.target", away), "changed") == {True}
-    assert host.run(f"docker ps -aq --filter name={name}; ls /tmp/{name}") == "lock"
+    assert host.run(f"docker ps -aq --filter name={name}; ls /tmp/{name}").split() == [
+        "images.json",
+        "journal.jsonl",
+        "lock",
+    ]
     assert each(nodes.run("otto.cluster.target", away), "changed") == {False}
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -122,9 +124,16 @@ def test_remote_connection(listed: Any) -> None:
         "ansible_become": True,
         "ansible_python_interpreter": "/usr/bin/python3",
         "ansible_ssh_private_key_file": str(directory / "keys" / "id"),
-        "ansible_ssh_common_args": f'-o UserKnownHostsFile="{known_hosts} ~/.ssh/known_hosts" '
-        "-o ProxyJump=me@bastion:22,root@gate.lan:22",
+        "ansible_ssh_common_args": ANY,
     }
+    words = shlex.split(connection(listed, "rpi-01")["ansible_ssh_common_args"])
+    trusted = f"UserKnownHostsFile={known_hosts} ~/.ssh/known_hosts"
+    assert words[:3] == ["-o", trusted, "-o"]
+    # The jump host has its own ssh, with the same trust, and its own way.
+    assert shlex.split(words[3].removeprefix("ProxyCommand=")) == [
+        *("ssh", "-o", "BatchMode=yes", "-o", trusted, "-p", "22"),
+        *("-o", "ProxyJump=me@bastion:22", "-W", "[%h]:%p", "root@gate.lan"),
+    ]
     gate = connection(listed, "gate")
     assert gate["ansible_become"] is False
     assert gate["ansible_python_interpreter"] == "/opt/python"
@@ -142,10 +151,11 @@ def test_otto_variables(listed: Any) -> None:
     }
     assert here["otto_mqtt"] == {
         "host": "10.0.0.9",
-        "port": 1883,
+        "port": 8883,
         "username": "otto",
         "password": "pw",
         "keepalive": 30,
+        "tls": True,
     }
     assert here["otto_state_dir"] == str(directory / "state" / "home" / "nodes" / "here")
     remote = found["_meta"]["hostvars"]["rpi-01"]
@@ -179,6 +189,21 @@ def test_constructed(tmp_path: Path) -> None:
     assert groups(found)["tall"] == {"rpi-01"}
     assert groups(found)["l_flag"] == {"rpi-01"}
     assert groups(found)["l_zone_attic"] == {"rpi-01"}
+
+
+def test_update(tmp_path: Path) -> None:
+    """How an update goes over the nodes; without a word on it there is no such variable."""
+    (tmp_path / "otto.yaml").write_text(FILE + "update: {canary: {zone: attic}, delay: 1m}\n")
+    done = ansible(
+        tmp_path, "ansible", "here", "-i", "otto.yaml", "-m", "debug",
+        "-a", "msg={{ groups['otto'] | otto.cluster.batches(otto_update) | to_json }}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.dumps([["rpi-01"], ["here", "gate"]]) in done.stdout.replace("\\", "")
+    found = inventory(tmp_path)["_meta"]["hostvars"]["gate"]["otto_update"]
+    assert (found["delay"], found["max_failures"]) == (60.0, 0)
+    (tmp_path / "otto.yaml").write_text(FILE + "update: {order: start-first}\n")
+    assert "otto_update" not in inventory(tmp_path)["_meta"]["hostvars"]["gate"]
 
 
 def test_vault(tmp_path: Path) -> None:

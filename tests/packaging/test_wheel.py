@@ -93,7 +93,7 @@ def test_its_playbooks_are_found_by_name(empty: Path, playbook: str) -> None:
     tasks = run(
         empty, "ansible-playbook", "-i", "otto.yaml", f"otto.cluster.{playbook}", "--list-tasks"
     )
-    assert "Look at the node" in tasks
+    assert "Count the nodes" in tasks
 
 
 def test_its_inventory_reads_otto_yaml(empty: Path) -> None:
@@ -102,7 +102,18 @@ def test_its_inventory_reads_otto_yaml(empty: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("module", ["agent", "container", "first_plan", "node_info", "target"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "agent",
+        "container",
+        "container_service",
+        "first_plan",
+        "image_prune",
+        "node_info",
+        "target",
+    ],
+)
 def test_its_modules_are_documented(empty: Path, module: str) -> None:
     assert "OPTIONS" in run(empty, "ansible-doc", f"otto.cluster.{module}")
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from otto_run.broker import EmbeddedBroker, answers
+from otto_run.broker_guard import Shared
 from tests.conftest import wait_for
 
 OTTO_RUN = str(Path(sys.executable).with_name("otto-run"))
@@ -38,6 +39,7 @@ class Mqtt:
     username: str | None = None
     password: str | None = None
     keepalive: int = 20
+    ca: str = ""
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ def mosquitto(tmp_path: Path) -> Iterator[Mqtt]:
 def embedded() -> Iterator[Mqtt]:
     """Our own broker, with a password."""
     port = free_port()
-    broker = EmbeddedBroker("127.0.0.1", port, "ann", "s3cret")
+    broker = EmbeddedBroker("127.0.0.1", port, Shared("ann", "s3cret"))
     broker.start()
     yield Mqtt("127.0.0.1", port, "ann", "s3cret")
     broker.stop()

@@ -52,7 +52,9 @@ def test_wrong_usage(typed: Typed, arguments: list[str], code: int, says: list[s
     assert not typed.state.exists()
 
 
-@pytest.mark.parametrize("command", ["plan", "apply", "up", "status", "down", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["plan", "apply", "up", "status", "down", "doctor", "history", "rollback"]
+)
 def test_a_wrong_file_is_told_as_a_page_before_anything_starts(
     cluster: Typed, command: str
 ) -> None:
@@ -66,12 +68,37 @@ def test_a_wrong_file_is_told_as_a_page_before_anything_starts(
     assert not cluster.state.exists()
 
 
-@pytest.mark.parametrize("command", ["plan", "apply", "down", "doctor"])
+@pytest.mark.parametrize("command", ["plan", "apply", "down", "doctor", "rollback"])
 def test_limit_names_the_nearest_node(cluster: Typed, command: str) -> None:
     done = cluster(command, "--limit", "rpi-01,rpi-2")
     assert done.returncode == 2
     assert "rpi-2 is no node of otto.yaml" in done.stderr
     assert "nearest   rpi-02" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["rollback"], ["Nothing was ever applied from here"]),
+        (["history", "--node", "rpi-2"], ["--node: rpi-2 is no node", "nearest   rpi-02"]),
+        (["adopt", "rpi-2", "web"], ["adopt: rpi-2 is no node", "nearest   rpi-02"]),
+        (["apply", "gone.json"], ["there is no saved plan", "otto-run plan --out gone.json"]),
+        (["apply", "otto.yaml"], ["no plan that this otto-run has saved"]),
+        (["apply", "plan.json", "--limit", "rpi-01"], ["done as a whole"]),
+    ],
+)
+def test_a_way_back_that_is_none_is_told(
+    cluster: Typed, arguments: list[str], says: list[str]
+) -> None:
+    done = cluster(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    for words in says:
+        assert words in done.stderr
+
+
+def test_history_before_anything_was_applied(cluster: Typed) -> None:
+    assert cluster("history").stdout == "Nothing was applied from here yet.\n"
 
 
 def test_down_without_a_terminal_wants_yes(cluster: Typed) -> None:

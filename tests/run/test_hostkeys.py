@@ -23,6 +23,7 @@ class Node:
     port: int = 22
     identity_file: str | None = None
     jump: str | None = None
+    through: None = None
     is_local: bool = False
 
 

@@ -6,13 +6,16 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_file
+from ansible_collections.otto.cluster.plugins.module_utils.target import targets
 
-from otto_run import lock
+from otto_run import lock, saved
+from otto_run.store import ApplyNode, Store
 from tests.conftest import LAB_HOSTS, LAB_STATE, LabHost, wait_for
 from tests.run.conftest import OTTO_RUN, Typed, free_port
 
@@ -32,9 +35,36 @@ def carriers(mark: Path) -> list[str]:
     return found
 
 
+def way_back(typed: Typed) -> list[str]:
+    """A rollback to an apply that is known of."""
+    (typed.state / "interrupted").mkdir(parents=True)
+    with Store(typed.state / "interrupted" / "store.db") as store:
+        number = store.begin_apply("apply", "otto.yaml", 1000.0)
+        store.end_apply(number, "done", {"rpi-01": ApplyNode("0" * 16, "done")})
+    return ["rollback", str(number), "--yes"]
+
+
+def saved_plan(typed: Typed) -> list[str]:
+    """A plan that still fits the file."""
+    target = targets(load_file(str(typed.folder / "otto.yaml"), environ={}))["rpi-01"]
+    node = saved.node_of(target, {"changed": True, "plan": {}, "plan_digest": "0" * 16})
+    path = typed.folder / "plan.json"
+    saved.write(saved.SavedPlan(path, "interrupted", 1000.0, {"rpi-01": node}))
+    return ["apply", str(path)]
+
+
+COMMANDS: dict[str, Callable[[Typed], list[str]]] = {
+    "apply": lambda _typed: ["apply", "--yes"],
+    "rollback": way_back,
+    "saved plan": saved_plan,
+}
+
+
 @pytest.fixture
-def running(typed: Typed, lab_hosts: dict[str, LabHost]) -> Iterator[subprocess.Popen[str]]:
-    """An apply that is busy on a host: its Python there only sleeps, so the host stays as it is."""
+def running(
+    typed: Typed, lab_hosts: dict[str, LabHost], request: pytest.FixtureRequest
+) -> Iterator[subprocess.Popen[str]]:
+    """A run that is busy on a host: its Python there only sleeps, so the host stays as it is."""
     python = f"/tmp/otto-slow-{typed.folder.name}"
     script = f"printf '#!/bin/sh\\nsleep 30\\n' > {python} && chmod 755 {python}"
     lab_hosts["rpi-01"].run(script)
@@ -53,7 +83,7 @@ def running(typed: Typed, lab_hosts: dict[str, LabHost]) -> Iterator[subprocess.
     }
     (typed.folder / "otto.yaml").write_text(yaml.safe_dump(document))
     process = subprocess.Popen(
-        [OTTO_RUN, "apply", "--yes"],
+        [OTTO_RUN, *COMMANDS[request.param](typed)],
         cwd=typed.folder,
         env=typed.env,
         stdin=subprocess.DEVNULL,
@@ -68,8 +98,17 @@ def running(typed: Typed, lab_hosts: dict[str, LabHost]) -> Iterator[subprocess.
     lab_hosts["rpi-01"].run(f"rm -f {python}")
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_during_an_apply(
+@pytest.mark.parametrize(
+    ("running", "signum"),
+    [
+        ("apply", signal.SIGINT),
+        ("apply", signal.SIGTERM),
+        ("rollback", signal.SIGINT),
+        ("saved plan", signal.SIGTERM),
+    ],
+    indirect=["running"],
+)
+def test_interrupt_of_a_run(
     running: subprocess.Popen[str], typed: Typed, signum: signal.Signals
 ) -> None:
     held = typed.state / "interrupted" / "lock"

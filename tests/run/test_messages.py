@@ -24,8 +24,74 @@ def parse(kind: str, body: dict[str, Any] | bytes, node: str = "rpi-01") -> mess
 def test_what_an_agent_says_is_taken() -> None:
     assert parse("status", ONLINE).body == ONLINE
     assert parse("report", REPORT).body["services"]["web"]["state"] == "running"
-    metrics = {"boot": "b", "time": 1, "host": {"cpu_percent": 5, "x": "y"}, "containers": {}}
-    assert parse("metrics", metrics).body["host"] == {"cpu_percent": 5}
+    metrics = {
+        "boot": "b",
+        "seq": 7,
+        "time": 1,
+        "host": {"cpu_percent": 5, "x": "y"},
+        "containers": {},
+    }
+    found = parse("metrics", metrics)
+    assert (found.body["host"], found.number) == ({"cpu_percent": 5}, 7)
+    assert "age" not in found.body
+    assert parse("metrics", {**metrics, "age": 3.5}).body["age"] == 3.5
+    assert parse("metrics", {**metrics, "age": None}).body["age"] is None
+
+
+def test_a_gap_is_an_event_without_a_number() -> None:
+    gap = {"boot": "b", "kind": "gap", "first": 3, "last": 9, "time": 1, "text": "gone"}
+    found = parse("event", gap)
+    assert (found.kind, found.number, found.body["first"]) == ("gap", None, 3)
+    with pytest.raises(messages.Refused, match="before it begins"):
+        parse("event", {**gap, "last": 2})
+
+
+def test_a_sample_that_is_not_believed_leaves_a_gap() -> None:
+    """Its node would send it for ever, else. Without a number nothing can be done."""
+    with pytest.raises(messages.Refused) as refused:
+        parse("event", {"boot": "b", "seq": 4, "time": "late", "kind": "died", "text": "t"})
+    instead = refused.value.instead
+    assert instead is not None
+    assert (instead.kind, instead.number, instead.body["last"]) == ("gap", 4, 4)
+    assert "time is no number" in instead.body["text"]
+    with pytest.raises(messages.Refused) as refused:
+        parse("event", {"boot": "b", "seq": "4"})
+    assert refused.value.instead is None
+
+
+def test_acks_are_ranges_for_each_node_and_life() -> None:
+    def sample(node: str, boot: str, number: int | None, kind: str = "metrics") -> messages.Message:
+        return messages.Message(node, kind, {"boot": boot, "first": 7, "last": 8}, False, number)
+
+    said = [sample("a", "x", number) for number in (3, 1, 2, 9)]
+    said += [sample("a", "y", 1), sample("a", "z", None, "gap"), sample("b", "x", None, "status")]
+    assert {node: json.loads(ack) for node, ack in messages.acks("me", said).items()} == {
+        "a": {
+            "v": 1,
+            "listener": "me",
+            "stored": {"x": [[1, 3], [9, 9]], "y": [[1, 1]]},
+            "gaps": [["z", 7, 8]],
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("said", "taken"),
+    [
+        ({"time": 1000}, (1000, False)),
+        ({"time": 970}, (1000, False)),
+        ({"time": 1000 - 3.2e8}, (1000, True)),  # ten years back
+        ({"time": 1000 + 3.2e8}, (1000, True)),
+        ({"time": 400, "age": 600}, (400, False)),  # late, as its clock says itself
+        ({"time": 400 + 3.2e8, "age": 600}, (400, True)),
+        # The node was started anew: only its clock can tell, and not of the future.
+        ({"time": 300, "age": None}, (300, False)),
+        ({"time": 3.2e8, "age": None}, (1000, True)),
+    ],
+)
+def test_when_a_sample_was_taken(said: dict[str, Any], taken: tuple[float, bool]) -> None:
+    """Fault 22: by this machine's clock, and flagged where the node's is off."""
+    assert messages.Message("a", "metrics", said).taken(1000) == taken
 
 
 @pytest.mark.parametrize(
@@ -45,7 +111,11 @@ def test_what_an_agent_says_is_taken() -> None:
         ("report", {**REPORT, "services": {str(i): {} for i in range(3000)}}, "services"),
         ("report", b" " * (messages.MAX_BYTES + 1), "bytes"),
         ("event", {"boot": "b", "seq": -1, "time": 1, "kind": "k", "text": "t"}, "seq"),
-        ("metrics", {"boot": "b", "time": 1, "host": {str(i): i for i in range(200)}}, "100"),
+        (
+            "metrics",
+            {"boot": "b", "seq": 1, "time": 1, "host": {str(i): i for i in range(200)}},
+            "100",
+        ),
         ("cmd", ONLINE, "unknown kind"),
     ],
 )

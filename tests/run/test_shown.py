@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from otto_run import failures, plans, render, status
+from otto_run import failures, plans, render, status, telling
 from otto_run.runner import Outcome, TaskFailed
 from otto_run.store import NodeRecord
 
@@ -22,6 +22,9 @@ class Node:
     port: int = 22
     identity_file: str | None = None
     jump: str | None = None
+    through: None = None
+    become: bool = True
+    is_local: bool = False
 
 
 def test_a_plan_as_lines() -> None:
@@ -130,7 +133,8 @@ def test_failures_of_services_are_told_one_by_one(tmp_path: Path) -> None:
     )
     assert [failure.service for failure in found] == ["web", ""]
     assert str(found[0]) == (
-        "rpi-01: web: no image\n    cause     404 [2J\n    next      docker pull"
+        "rpi-01: web: no image\n    cause     404 [2J\n    next      "
+        f"ssh -o UserKnownHostsFile={tmp_path} pi@10.0.0.1 'sudo docker pull'"
     )
 
 
@@ -165,3 +169,86 @@ def test_a_table_is_aligned_and_cuts_nothing() -> None:
         92,
         92,
     ]
+
+
+@pytest.mark.parametrize(
+    ("node", "said", "typed"),
+    [
+        (
+            Node("a", port=2222),
+            "docker logs web.otto-failed",
+            "ssh -o UserKnownHostsFile=/k -p 2222 pi@10.0.0.1 'sudo docker logs web.otto-failed'",
+        ),
+        (
+            Node("a", user="root", become=False, jump="me@gate"),
+            "docker ps -a   (shows which there are)",
+            "ssh -o UserKnownHostsFile=/k -o ProxyJump=me@gate root@10.0.0.1 'docker ps -a'"
+            "   (shows which there are)",
+        ),
+        (Node("a", is_local=True), "docker logs web", "docker logs web"),
+        (Node("a"), "check command and entrypoint", "check command and entrypoint"),
+        (Node("a"), "otto-run apply   (writes it anew)", "otto-run apply   (writes it anew)"),
+        (Node("a"), "", ""),
+    ],
+)
+def test_what_to_type_next_is_typed_where_the_person_sits(
+    node: Node, said: str, typed: str
+) -> None:
+    assert failures.from_here(node, said, Path("/k")) == typed
+
+
+def test_what_several_nodes_say_is_told_once() -> None:
+    held = [failures.Failure(node, "", "held back", "c failed", "otto-run apply") for node in "ab"]
+    other = failures.Failure("c", "web", "sick")
+    assert [each.node for each in failures.together([other, *held])] == ["c", "a, b"]
+
+
+def test_what_a_registry_did_not_say_and_what_was_tidied_is_told() -> None:
+    """Text of a node, cleaned; nothing where there is nothing to say."""
+    note = {"message": "no word", "cause": "no route\x1b[2J", "next": "ping"}
+    result = {
+        "plan": {"notes": [note]},
+        "report": {"pruned": ["remove image nginx:1 (sha256:ab)"]},
+    }
+    assert plans.asides("rpi-01", result) == [
+        "rpi-01: no word\n    cause     no route [2J\n    next      ping",
+        "rpi-01: removed image nginx:1 (sha256:ab), superseded",
+    ]
+    assert plans.asides("rpi-01", {"plan": {}}) == []
+
+
+@pytest.mark.parametrize(
+    ("at", "says"),
+    [
+        ("start container web", "at: start container web; this run"),
+        ("", "before its first step; this run"),
+    ],
+)
+def test_a_run_that_was_cut_off_is_told(at: str, says: str) -> None:
+    before = {"holder": "apply of revision x", "revision": "x", "operation": at, "time": "12:00Z"}
+    results = {"rpi-01": {"report": {"interrupted": before}}, "rpi-02": {"report": {}}}
+    (line,) = telling.cut_off(outcome({}, results=results))
+    assert line.startswith("rpi-01: apply of revision x was cut off (12:00Z) ")
+    assert says in line
+
+
+def test_drift_stands_apart() -> None:
+    """A service that only drifted is in a section of its own; one that is both says which is."""
+    moved = {"key": "labels.team", "old": "blue", "new": "red", "why": "drift"}
+    mine = {"key": "image", "old": "a", "new": "b", "why": "file"}
+    services = [
+        {"service": "db", "verdict": "update", "changes": [moved], "cost": "in place"},
+        {"service": "web", "verdict": "recreate", "changes": [mine, moved]},
+    ]
+    found = plans.read("rpi-01", {"changed": True, "plan": {"services": services}})
+    assert plans.shown([found]) == (
+        "rpi-01\n"
+        "  ± web: recreate\n"
+        "      image: a -> b\n"
+        "      labels.team: blue -> red [drift]\n"
+        "\n"
+        "Drift: changed on the node and not by otto.yaml; an apply mends it.\n"
+        "rpi-01\n"
+        "  ~ db: update (in place)\n"
+        "      labels.team: blue -> red"
+    )

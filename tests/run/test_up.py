@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.otto.cluster.plugins.module_utils.cluster import Mqtt as File
 
 from otto_run import lock
 from otto_run.agents import LocalAgents
@@ -31,7 +32,8 @@ def test_a_local_agent_that_dies_is_started_again(embedded: Mqtt, tmp_path: Path
     """Told, waited for a moment, started; its configuration is private; stop ends it."""
     paths = StatePaths(tmp_path, "home")
     said: list[str] = []
-    agents = LocalAgents([Local()], embedded, paths, said.append)
+    mqtt = File(embedded.host, embedded.port, embedded.username, embedded.password, tls=False)
+    agents = LocalAgents([Local()], mqtt, paths, said.append)
     config = paths.node("here") / "agent.json"
     assert config.stat().st_mode & 0o077 == 0
     assert json.loads(config.read_text())["mqtt"]["password"] == "s3cret"
@@ -119,12 +121,13 @@ def test_status_asks_a_broker_when_no_control_plane_runs(mosquitto: Mqtt, typed:
     """Retained words are enough: an agent that reported before we came is seen."""
     document = {
         "cluster": {"name": "home"},
-        "mqtt": {"host": mosquitto.host, "port": mosquitto.port},
+        "mqtt": {"host": mosquitto.host, "port": mosquitto.port, "tls": "off"},
         "nodes": [{"id": "here", "host": "localhost", "docker_url": Local.docker_url}],
     }
     (typed.folder / "otto.yaml").write_text(yaml.safe_dump(document))
     paths = StatePaths(typed.folder / "elsewhere", "home")
-    agents = LocalAgents([Local()], mosquitto, paths, print)
+    mqtt = File(mosquitto.host, mosquitto.port, tls=False)
+    agents = LocalAgents([Local()], mqtt, paths, print)
     agents.start()
     log = paths.node("here") / "agent.log"
     try:
