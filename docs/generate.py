@@ -5,7 +5,7 @@
     python docs/generate.py --check  # only says what is not current (exit code 1)
 
 ansible-doc reads DOCUMENTATION without running the file, editors read a schema file, and people
-read otto-yaml.md: so the text has to stand in all three.
+read otto-yaml.md, compose.md and metrics.md: so the text has to stand in all of them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.otto.cluster.plugins.module_utils.cluster_tables import (
+from ansible_collections.otto.cluster.plugins.module_utils.cluster_schema import (
     schema as cluster_schema,
 )
-from ansible_collections.otto.cluster.plugins.module_utils.option_engine import PLAN_ONLY
-from ansible_collections.otto.cluster.plugins.module_utils.options import OPTIONS, argument_spec
+from ansible_collections.otto.cluster.plugins.module_utils.option_refused import BEFORE, REFUSED
+from ansible_collections.otto.cluster.plugins.module_utils.option_table import OPTIONS
+from ansible_collections.otto.cluster.plugins.module_utils.options import argument_spec
+
+from otto_agent import metrics_table
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -58,25 +61,73 @@ def key_tables() -> str:
     """A table for each section of otto.yaml, and one for the keys of a service."""
     sections = cluster_schema()["properties"]
     parts = []
-    for name, title in (("cluster", "cluster"), ("mqtt", "mqtt"), ("nodes", "nodes[]")):
+    for name, title in (
+        ("cluster", "cluster"),
+        ("mqtt", "mqtt"),
+        ("update", "update"),
+        ("nodes", "nodes[]"),
+        ("stacks", "stacks[]"),
+        ("networks", "networks"),
+        ("volumes", "volumes"),
+        ("secrets", "secrets and configs"),
+        ("registries", "registries"),
+        ("images", "images"),
+    ):
         parts += [f"### `{title}`", "", "| key | | meaning |", "| --- | --- | --- |"]
         parts += _rows(_object_in(sections[name]))
         parts.append("")
-    parts += ["### A service", "", "| key | when it changes | meaning |", "| --- | --- | --- |"]
-    for name, option in sorted(OPTIONS.items()):
-        how = "in place" if option.in_place else "replaced"
-        # No container shows these, but a new name is a new container.
-        if option.side is PLAN_ONLY and name != "container_name":
-            how = "nothing to do"
-        parts.append(f"| `{name}` | {how} | {_cell(option.doc)} |")
+    parts += ["### A service", "", "Its keys are the compose-spec's: [compose.md](compose.md).", ""]
     return "\n".join(parts) + "\n"
+
+
+def compose_keys() -> str:
+    """A row for each key that the compose-spec has for a service."""
+    rows = {
+        name: (
+            "yes",
+            option.compared,
+            option.costs,
+            " ".join(_cell(text) for text in (option.doc, option.note) if text),
+        )
+        for name, option in OPTIONS.items()
+    }
+    for name, before in BEFORE.items():
+        rows[name] = ("yes, here", "–", "as what it brings", _cell(before.doc))
+    for name, refused in REFUSED.items():
+        why = f"It {refused.why}. Instead: {refused.instead}."
+        rows[name] = ("no", "–", "–", _cell(why))
+    head = (
+        f"{len(rows)} keys: {len(OPTIONS)} are done on the node, {len(BEFORE)} are read on the"
+        f' control machine ("yes, here"), {len(REFUSED)} are refused.'
+    )
+    lines = [head, "", "| key | supported | compared | a change | notes |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    lines += [f"| `{name}` | {' | '.join(rows[name])} |" for name in sorted(rows)]
+    return "\n".join(lines) + "\n"
+
+
+def metric_tables() -> str:
+    """A row for each number of the host, and of a container."""
+    parts = []
+    for title, metrics in (
+        ("The host", metrics_table.HOST),
+        ("A container", metrics_table.CONTAINER),
+    ):
+        parts += [f"## {title}", "", "| name | unit | read from | what | absent where |"]
+        parts.append("| --- | --- | --- | --- | --- |")
+        for metric in metrics:
+            cells = (metric.unit, metric.source, metric.text, metric.absent)
+            parts.append(f"| `{metric.name}` | {' | '.join(_cell(cell) for cell in cells)} |")
+        parts.append("")
+    return "\n".join(parts)
 
 
 def _object_in(shape: Mapping[str, Any]) -> Mapping[str, Any]:
     """The mapping that a section's schema describes, whatever stands around it."""
     if "properties" in shape:
         return shape
-    for inner in (shape.get("items"), *shape.get("anyOf", ())):
+    below = (shape.get("items"), shape.get("additionalProperties"), *shape.get("anyOf", ()))
+    for inner in below:
         if isinstance(inner, Mapping) and (found := _object_in(inner)):
             return found
     return {}
@@ -112,6 +163,16 @@ WRITTEN: Mapping[str, Callable[[str], str]] = {
     ),
     "docs/otto-yaml.md": between(
         "<!-- keys: written by docs/generate.py -->\n", "<!-- end of the keys -->\n", key_tables
+    ),
+    "docs/compose.md": between(
+        "<!-- keys: written by docs/generate.py -->\n",
+        "<!-- end of the keys -->\n",
+        compose_keys,
+    ),
+    "docs/metrics.md": between(
+        "<!-- metrics: written by docs/generate.py -->\n",
+        "<!-- end of the metrics -->\n",
+        metric_tables,
     ),
     "docs/otto.schema.json": lambda _: schema(),
 }
