@@ -323,6 +323,17 @@ def test_a_fault_of_ours_is_told_and_concerns_one_service(
     assert report.services["db"]["state"] == "running"
 
 
+def test_the_run_that_ended_is_quoted_and_not_the_one_that_began(
+    engine: DockerEngine, cluster: str
+) -> None:
+    """Docker has started it again before it is looked at; what it says now is no cause."""
+    script = "[ -e /ran ] && echo here again && exec sleep 60; touch /ran; echo no port; exit 1"
+    report = reconcile(engine, of(cluster, web={"command": ["sh", "-c", script]}))
+    (error,) = report.errors
+    assert "it ends and is started again and again (no port)" in error["cause"]
+    assert "here again" in engine.logs(f"{cluster}-web")
+
+
 def test_a_secret_in_a_log_is_hidden(engine: DockerEngine, cluster: str, tmp_path: Path) -> None:
     """What a container prints of a sensitive variable, a secret or a config is not in the report,
     line by line: a log has no more than some of them."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import calendar
 import time
 from collections.abc import Callable
 from typing import NoReturn
@@ -21,6 +22,10 @@ SETTLING = (0.5, 1.0)
 """Seconds of its settling time after which a container without health check is looked at, before
 the end: who crashes at once is told early, and every look takes from the engine what a start needs.
 """
+
+DRAINING = 0.09
+"""Seconds after its end in which the engine still reads what a container wrote; the soonest that it
+starts it again is after 0.1."""
 
 
 def wait_for(engine: Transport, operation: Await, progress: Progress) -> bool:
@@ -88,7 +93,7 @@ def _give_up(engine: Transport, found: ObservedContainer, why: str) -> NoReturn:
         last = health[-1]
         said = "health check exit code {}: {}".format(last.get("ExitCode"), last.get("Output", ""))
     else:
-        said = engine.logs(found.id, lines=5)
+        said = engine.logs(found.id, lines=5, until=_end_of_run(found))
     said = " | ".join(line.strip() for line in said.splitlines() if line.strip())
     if len(said) > 600:
         said = "..." + said[-600:]
@@ -97,6 +102,16 @@ def _give_up(engine: Transport, found: ObservedContainer, why: str) -> NoReturn:
         cause=why + (f" ({said})" if said else " (it wrote nothing)"),
         next=f"docker logs {found.name}",
     )
+
+
+def _end_of_run(found: ObservedContainer) -> float | None:
+    """Epoch seconds until which the run that ended wrote, where the next one writes by now."""
+    ended = str(found.inspect["State"].get("FinishedAt") or "")
+    if found.state != "running" or not found.inspect.get("RestartCount") or not ended:
+        return None
+    seconds, _, fraction = ended.rstrip("Z").partition(".")
+    at = calendar.timegm(time.strptime(seconds, "%Y-%m-%dT%H:%M:%S"))
+    return at + float(f"0.{fraction or 0}") + DRAINING
 
 
 def _pause(operation: Await, health: str | None, waited: float) -> float:

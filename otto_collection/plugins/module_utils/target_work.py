@@ -9,7 +9,7 @@ A room of its own, because there are two ways to a node: the module, and the pro
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from ansible_collections.otto.cluster.plugins.module_utils.edge import (
@@ -35,10 +35,19 @@ from ansible_collections.otto.cluster.plugins.module_utils.reconcile import (
 )
 from ansible_collections.otto.cluster.plugins.module_utils.revisions import Revisions
 from ansible_collections.otto.cluster.plugins.module_utils.state import BrokenTarget, TargetStore
+from ansible_collections.otto.cluster.plugins.module_utils.wire import Carrier
+
+Way = Callable[[str], Carrier]
+"""Makes the way to an engine's address."""
 
 
 def bring(
-    module: Any, arguments: Mapping[str, Any], store: TargetStore, *, check: bool = False
+    module: Any,
+    arguments: Mapping[str, Any],
+    store: TargetStore,
+    way: Way,
+    *,
+    check: bool = False,
 ) -> Report:
     """state=present; check: only the report of what it would do."""
     images: Mapping[str, str] = {}
@@ -57,6 +66,7 @@ def bring(
         arguments["docker_url"],
         arguments["timeout"],
         registries_from_text(arguments["registries"]),
+        way,
     ) as engine:
         engine.also = tuple(arguments["adopt"])
         return apply(
@@ -74,7 +84,7 @@ def bring(
         )
 
 
-def take_down(module: Any, arguments: Mapping[str, Any], store: TargetStore) -> Report:
+def take_down(module: Any, arguments: Mapping[str, Any], store: TargetStore, way: Way) -> Report:
     """state=absent"""
     if arguments["target"]:
         target: Target | None = target_from_text(arguments["target"])
@@ -89,7 +99,7 @@ def take_down(module: Any, arguments: Mapping[str, Any], store: TargetStore) -> 
         "workers": arguments["workers"],
     }
     holder = f"down of {target.cluster}"
-    with DockerEngine(arguments["docker_url"], arguments["timeout"]) as engine:
+    with DockerEngine(arguments["docker_url"], arguments["timeout"], carrier=way) as engine:
         if module.check_mode:
             return remove(engine, target.cluster, **how)
         with store.lock(arguments["lock_timeout"], holder):
@@ -104,10 +114,11 @@ def take_down(module: Any, arguments: Mapping[str, Any], store: TargetStore) -> 
             return report
 
 
-def run(module: Any, arguments: Mapping[str, Any]) -> NoReturn:
+def run(module: Any, arguments: Mapping[str, Any], way: Way) -> NoReturn:
     """Do what the arguments say, and end the module with what became of it.
 
     module: an `AnsibleModule`. arguments: as `target_arguments.ARGUMENTS` has them, checked.
+    way: `sdk.Sdk` for a module; the program of a bundle takes the agent's, `wire.Wire`.
     """
     store = TargetStore(arguments["state_dir"])
     present = arguments["state"] == "present"
@@ -120,11 +131,11 @@ def run(module: Any, arguments: Mapping[str, Any]) -> NoReturn:
             if missing:
                 module.exit_json(changed=False, **more)
         if arguments["hold"] and present:
-            would = bring(module, arguments, store, check=True)
+            would = bring(module, arguments, store, way, check=True)
             if would.changed:
                 module.exit_json(changed=False, held=True, plan=would.plan, **more)
             more["held"] = False
-        report = (bring if present else take_down)(module, arguments, store)
+        report = (bring if present else take_down)(module, arguments, store, way)
     except Moved as error:
         fail(module, error, plan=error.plan, moved=True)
     except OttoError as error:

@@ -39,6 +39,9 @@ _EVENTS = {
     ],
 }
 
+LATER = 200
+"""Lines written after a moment that are looked through for the last ones before it."""
+
 
 class EngineError(OttoError):
     """The engine said no. `status`: its HTTP status; 0 when it said nothing at all."""
@@ -194,10 +197,16 @@ class Transport:
                 return None
             raise
 
-    def logs(self, container: str, lines: int = 20) -> str:
-        """The last lines that a container wrote; what hinders reading them where they cannot be."""
+    def logs(self, container: str, lines: int = 20, until: float | None = None) -> str:
+        """The last lines that a container wrote; what hinders reading them where they cannot be.
+
+        until: epoch seconds of the engine's clock; what was written after it is left out.
+        """
         path = "/containers/{}".format(quote(container, safe=""))
-        asked = {"stdout": 1, "stderr": 1, "tail": lines}
+        asked: dict[str, Any] = {"stdout": 1, "stderr": 1, "tail": lines}
+        if until is not None:
+            # The engine takes the last lines first, and leaves out the later ones of these.
+            asked.update(tail=lines + LATER, until=f"{until:.9f}")
         try:
             document = self.call("GET", path + "/json")
             answer = self.call("GET", path + "/logs", params=asked, stream=True)
@@ -207,7 +216,8 @@ class Transport:
             return f"its log cannot be read: {error.cause}"
         except FAILURES as error:
             return f"its log cannot be read: {root_of(error)}"
-        return raw.decode("utf-8", "replace") if document["Config"]["Tty"] else joined(raw)
+        text = raw.decode("utf-8", "replace") if document["Config"]["Tty"] else joined(raw)
+        return "".join(re.findall(r"[^\n]*\n|[^\n]+", text)[-lines:])
 
     # ---- events
 

@@ -190,13 +190,14 @@ report:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.otto.cluster.plugins.module_utils.sdk import Sdk
 from ansible_collections.otto.cluster.plugins.module_utils.target_arguments import ARGUMENTS, RULES
 from ansible_collections.otto.cluster.plugins.module_utils.target_work import run
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True, **RULES)
-    run(module, module.params)
+    run(module, module.params, Sdk)
 
 
 if __name__ == "__main__":
