@@ -28,7 +28,7 @@ from urllib.parse import quote
 
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import DOCKER_URL, Node
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
-from ansible_collections.otto.cluster.plugins.module_utils.plan_images import pinned
+from ansible_collections.otto.cluster.plugins.module_utils.image_names import pinned
 from ansible_collections.otto.cluster.plugins.module_utils.transport import Transport
 from ansible_collections.otto.cluster.plugins.module_utils.wire import FAILURES
 

@@ -26,6 +26,7 @@ from typing import Any
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 
 from otto_run import processes
+from otto_run.ahead import SSH_ARGS
 from otto_run.paths import StatePaths, control_sockets
 
 TARGET_ACTIONS = (
@@ -206,7 +207,7 @@ def environment(request: Request, directory: Path) -> dict[str, str]:
         "ANSIBLE_RETRY_FILES_ENABLED": "False",
         "ANSIBLE_HOST_KEY_CHECKING": "True",
         "ANSIBLE_PIPELINING": "True",
-        "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=60s",
+        "ANSIBLE_SSH_ARGS": SSH_ARGS,
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(control_sockets(request.paths)),
         "ANSIBLE_NOCOLOR": "True",
         "ANSIBLE_DEPRECATION_WARNINGS": "True" if request.verbosity else "False",
@@ -363,7 +364,8 @@ class _Run:
         grace = 3.0
         try:
             mine = [pid for pid in processes.descendants() if pid not in set(keep)]
-            processes.tell(mine[:1], signal.SIGINT)
+            ansible = [pid for pid in mine if not processes.name(pid).startswith("ssh")]
+            processes.tell(ansible[:1], signal.SIGINT)
             deadline = time.monotonic() + _INTERRUPT_GRACE
             while thread.is_alive() and time.monotonic() < deadline:
                 thread.join(0.1)

@@ -25,7 +25,7 @@ from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_ro
 from otto_run import render
 from otto_run.exits import Code, Stop
 from otto_run.failures import Failure
-from otto_run.paths import StatePaths
+from otto_run.paths import StatePaths, control_sockets
 from otto_run.vault import Vault
 
 if TYPE_CHECKING:
@@ -139,11 +139,16 @@ class Session:
         tick: Callable[[], None] | None = None,
     ) -> Outcome:
         """Run one of Otto's playbooks with progress on stderr. Call it under the lock."""
-        from otto_run import progress, runner
+        from otto_run import ahead, progress, runner
 
-        shown = [node.id for node in self.chosen(limit)]
+        chosen = self.chosen(limit)
+        sockets = control_sockets(self.paths)
+        shown = [node.id for node in chosen]
         terminal = render.terminal(sys.stderr) and not os.environ.get("CI")
-        with progress.make(shown, verbose=self.verbosity > 0, terminal=terminal) as seen:
+        with (
+            ahead.opened(chosen, self.known_hosts, sockets),
+            progress.make(shown, verbose=self.verbosity > 0, terminal=terminal) as seen,
+        ):
             return runner.run(
                 runner.Request(
                     playbook=playbook,

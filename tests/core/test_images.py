@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.otto.cluster.plugins.module_utils import image_memory, plan_images
+from ansible_collections.otto.cluster.plugins.module_utils import (
+    image_memory,
+    image_names,
+    plan_images,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_text
 from ansible_collections.otto.cluster.plugins.module_utils.errors import ClusterFileError
 from ansible_collections.otto.cluster.plugins.module_utils.model import (
@@ -306,7 +310,7 @@ HOSTS = [
 
 @pytest.mark.parametrize(("reference", "host"), HOSTS)
 def test_which_registry_a_name_means(reference: str, host: str) -> None:
-    assert plan_images.registry_of(reference) == host
+    assert image_names.registry_of(reference) == host
 
 
 KEPT = [  # keep, sets, used by some container -> what goes, of brought a b c d

@@ -23,6 +23,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.cluster import (
     TLS_PORT,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.errors import nearest
+from ansible_collections.otto.cluster.plugins.module_utils.image_names import HUB
 from ansible_collections.otto.cluster.plugins.module_utils.option_text import (
     At,
     Parser,
@@ -36,7 +37,6 @@ from ansible_collections.otto.cluster.plugins.module_utils.option_text import (
     strings,
     text,
 )
-from ansible_collections.otto.cluster.plugins.module_utils.plan_images import HUB
 
 INVENTORY_KEYS = ("plugin", "strict", "compose", "groups", "keyed_groups")
 """Keys of Ansible's constructed inventories: theirs, so `$` means nothing in them."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ansible_collections.otto.cluster.plugins.module_utils.image_names import HUB, registry_of
 from ansible_collections.otto.cluster.plugins.module_utils.model import (
     ObservedImage,
     RegistryImage,
@@ -29,9 +30,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.operations import (
     TagImage,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.plan_images import (
-    HUB,
     platform,
-    registry_of,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.sdk import docker_module
 from ansible_collections.otto.cluster.plugins.module_utils.transport import (

@@ -19,12 +19,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from .image_names import pinned
 from .model import Change, Engine, Observed, ObservedContainer, ObservedImage, Spec
 from .operations import PullImage, TagImage
 from .option_parsers_service import pull_age
 from .plan_values import Trouble
 
-HUB = "docker.io"
 NEVER, MISSING, ALWAYS, NEWER = "never", "missing", "always", "newer"
 
 _SECOND = 10**9
@@ -61,19 +61,6 @@ def to_ask(
         if wanted:
             found.add(reference)
     return tuple(sorted(found))
-
-
-def pinned(reference: str) -> bool:
-    """Whether a reference names its content: `nginx:alpine@sha256:...`."""
-    return "@" in reference
-
-
-def registry_of(reference: str) -> str:
-    """The host that a reference is pulled from: `docker.io` for `nginx` and `team/app`."""
-    head, slash, _rest = reference.partition("/")
-    if not slash or not ("." in head or ":" in head or head == "localhost"):
-        return HUB
-    return HUB if head == f"index.{HUB}" else head
 
 
 def _refreshes(policy: str) -> bool:

@@ -15,12 +15,12 @@ from ansible_collections.otto.cluster.plugins.module_utils.cluster import (
     Service,
     engine_name,
 )
+from ansible_collections.otto.cluster.plugins.module_utils.image_names import registry_of
 from ansible_collections.otto.cluster.plugins.module_utils.model import (
     Spec,
     Target,
     content_digest,
 )
-from ansible_collections.otto.cluster.plugins.module_utils.plan_images import registry_of
 
 
 def targets(cluster: Cluster) -> dict[str, Target]:
