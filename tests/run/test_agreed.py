@@ -102,9 +102,35 @@ def story(
     made.typed("down", "--yes", "--volumes")
 
 
+def logins(host: LabHost) -> int:
+    """How often somebody was let in by SSH so far."""
+    return int(host.run("sudo journalctl -u ssh --no-pager | grep -c 'Accepted publickey' || true"))
+
+
+def test_one_connection_serves_all_of_an_apply(story: Story) -> None:
+    """It is opened while Ansible starts, and Ansible finds it where it looks for its own."""
+    story.write(environment={"MODE": "one", "DB_PASSWORD": SECRET})
+    before = {name: logins(host) for name, host in story.hosts.items()}
+    again = {name: logins(host) for name, host in story.hosts.items()}
+    own = {name: again[name] - before[name] for name in before}
+    story.ok("apply", "--yes")
+    after = {name: logins(host) for name, host in story.hosts.items()}
+    assert after == {name: again[name] + own[name] + 1 for name in after}
+
+
+def test_apply_with_check_is_a_plan(story: Story) -> None:
+    story.write(environment={"MODE": "never", "DB_PASSWORD": SECRET})
+    before = story.seen()
+    for more in (["--yes"], []):
+        looked = story.typed("apply", "--check", *more)
+        assert looked.returncode == 0, looked.stderr
+        assert "environment.MODE: one -> never" in looked.stdout
+    assert story.seen() == before
+
+
 def test_back_and_further_back(story: Story) -> None:
-    """Two applies, and the way back: every node takes its own copy, and history tells it all."""
-    for mode in ("one", "two", "three"):
+    """Two more applies, and the way back: every node takes its own copy, and history tells it all."""
+    for mode in ("two", "three"):
         story.write(environment={"MODE": mode, "DB_PASSWORD": SECRET})
         story.ok("apply", "--yes")
     asked = story.typed("rollback")
