@@ -129,7 +129,7 @@ def test_apply_with_check_is_a_plan(story: Story) -> None:
 
 
 def test_back_and_further_back(story: Story) -> None:
-    """Two more applies, and the way back: every node takes its own copy, and history tells it all."""
+    """Two more applies, and the way back: every node takes its own copy; history tells it all."""
     for mode in ("two", "three"):
         story.write(environment={"MODE": mode, "DB_PASSWORD": SECRET})
         story.ok("apply", "--yes")
