@@ -73,7 +73,7 @@ def recap(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     """What Ansible counted for the node."""
     (line,) = [line for line in done.stdout.splitlines() if line.startswith(f"{NODE} ")]
     counts = dict(word.split("=") for word in line.split(":")[1].split())
-    return {key: counts[key] for key in ("ok", "changed", "failed", "skipped")}
+    return {key: counts[key] for key in ("ok", "changed", "failed")}
 
 
 @pytest.fixture
@@ -98,7 +98,8 @@ def test_a_node_gets_its_agent_and_then_nothing(playbook: Playbook, host: LabHos
     ]
     pid = host.run("systemctl show otto-agent -p MainPID --value")
     again = playbook("site")
-    assert recap(again) == {"ok": "1", "changed": "0", "failed": "0", "skipped": "1"}, again.stdout
+    # One call; what is skipped costs nothing and is no promise.
+    assert recap(again) == {"ok": "1", "changed": "0", "failed": "0"}, again.stdout
     assert host.run("systemctl show otto-agent -p MainPID --value") == pid
 
 
