@@ -4,7 +4,8 @@ listener and dockerd are killed at random.
 
 What was sent is told by two that know nothing of each other: the store, and an ear of our own at
 the broker that remembers the highest number of every life of every agent. At the end each number
-from 1 to the highest has to be stored once, or counted in a gap.
+from 1 to the highest has to be stored once, or counted in a gap. What the agents cost meanwhile
+is told beside it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from bench.contenders import BENCH
+from bench.cost import HEADING, Cost
 from bench.fleet import CLUSTER, Fleet, end, wait_for
 from bench.hosts import BenchError, close_masters
 from bench.table import markdown
@@ -39,6 +43,8 @@ from lab.plan import GATEWAY
 
 PORT = 18842
 INTERVAL = 1.0
+CONTAINERS = 5
+LOOK = 5  # samples to a look at what the agents cost
 DRAIN = 180.0  # seconds in which all that waits has to come
 PAUSE = (2.0, 12.0)  # seconds between two kills
 AWAY = (0.5, 5.0)  # seconds that what we started ourselves stays dead
@@ -176,7 +182,7 @@ class Soak:
                 end(process)
 
 
-def soak(fleet: Fleet, chance: random.Random, seconds: float) -> tuple[list[Count], Soak]:
+def soak(fleet: Fleet, chance: random.Random, seconds: float) -> tuple[list[Count], Soak, Cost]:
     with contextlib.ExitStack() as stack:
         work = Soak(fleet, chance)
         stack.callback(work.end)
@@ -188,7 +194,14 @@ def soak(fleet: Fleet, chance: random.Random, seconds: float) -> tuple[list[Coun
         stack.callback(ear.close)
         work.start_listener()
         fleet.set_interval(INTERVAL)
-        work.run(seconds)
+        cost, enough = Cost(fleet), threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            watching = pool.submit(cost.watch, INTERVAL, LOOK, enough)
+            try:
+                work.run(seconds)
+            finally:
+                enough.set()
+        watching.result()
         ended = time.time()
 
         def drained() -> bool:
@@ -208,7 +221,7 @@ def soak(fleet: Fleet, chance: random.Random, seconds: float) -> tuple[list[Coun
 
         with contextlib.suppress(BenchError):  # the table says what is missing
             wait_for(settled, 15, "the last samples to be stored")
-        return counted(), work
+        return counted(), work, cost
 
 
 def main() -> int:
@@ -222,9 +235,11 @@ def main() -> int:
     folder = BENCH / ".work" / "soak"
     try:
         with tempfile.TemporaryDirectory(prefix="ob", dir="/tmp") as short:
-            fleet = Fleet.of(options.nodes, folder, Path(short), port=PORT, containers=5, tls=False)
+            fleet = Fleet.of(
+                options.nodes, folder, Path(short), port=PORT, containers=CONTAINERS, tls=False
+            )
             try:
-                counts, work = soak(fleet, random.Random(options.seed), options.minutes * 60)
+                counts, work, cost = soak(fleet, random.Random(options.seed), options.minutes * 60)
             finally:
                 close_masters(Path(short))
     except BenchError as error:
@@ -239,6 +254,8 @@ def main() -> int:
     ]
     heading = ["host", "agent's lives", "sent", "stored", "counted gaps", "missing", "double rows"]
     print(markdown([[*heading, "sent = stored + gaps"], *rows], right=range(1, 7)))
+    print(f"\n{CONTAINERS} containers, one sample in {INTERVAL:g} s, no TLS\n")
+    print(markdown([HEADING, *cost.rows()], right=range(2, 8)))
     return 0 if all(one.right for one in counts) else 1
 
 
