@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 import urllib.request
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Event
 
-from bench.fleet import Fleet
+from bench.fleet import Fleet, wait_for
 from bench.hosts import BenchError, on_all
 from bench.workload import Node
 
@@ -84,6 +85,7 @@ class Cost:
         }
         self._begun = self._ended = 0.0
         fleet.on_all(_INSTALL)
+        wait_for(lambda: all(map(_answers, fleet.nodes)), 30, f"{EXPORTER} to answer")
 
     def watch(self, interval: float, every: int, ended: Event) -> None:
         """Until it has ended. interval: seconds between two askings of the exporter, which works
@@ -124,6 +126,13 @@ class Cost:
                 ]
             )
         return rows
+
+
+def _answers(node: Node) -> bool:
+    with contextlib.suppress(OSError):
+        _ask(node)
+        return True
+    return False
 
 
 def _ask(node: Node) -> None:
