@@ -19,7 +19,7 @@ from otto_run import lock, processes, telling
 from otto_run.exits import Code, Stop
 from otto_run.session import Session
 
-ROTATE = "otto.cluster.rotate"
+BROKER, ROTATE = "otto.cluster.broker", "otto.cluster.rotate"
 
 
 def rotate(here: Session, names: Sequence[str], *, ca: bool, accept: bool) -> Code:
@@ -68,10 +68,13 @@ def _who(here: Session, chosen: Sequence[str]) -> _Who:
 def _passwords(here: Session, mqtt: Mqtt, chosen: Sequence[str]) -> Code:
     credentials = Credentials(here.paths.directory)
     who = _who(here, chosen)
-    credentials.renew((*who.remote, *who.idle))
-    given, failed = set[str](), False
-    if who.remote or not chosen:
-        given, failed = _deliver(here, mqtt, who.remote if chosen else ())
+    renewed = credentials.renew((*who.remote, *who.idle))
+    if not _tell_broker(here, mqtt):
+        # A Mosquitto knows one password of each.
+        credentials.take_back(renewed)
+        print(f"Nothing was changed: the broker on {mqtt.node} has to know of it first.")
+        return Code.FAILED
+    given, failed = _deliver(here, who.remote)
     done = [name for name in (*who.remote, *who.idle) if name in given or name in who.idle]
     credentials.settle(done)
     if done:
@@ -81,7 +84,12 @@ def _passwords(here: Session, mqtt: Mqtt, chosen: Sequence[str]) -> Code:
             f"Unchanged: {', '.join(who.busy)}; `otto-run up` is using them"
             " (end it, then: otto-run rotate)"
         )
-    if failed:
+    if failed and mqtt.node is not None:
+        print(
+            "The broker lets the others in again after: otto-run rotate"
+            " (what they have to say waits on them)"
+        )
+    elif failed:
         print("The broker takes the former passwords of the others until: otto-run rotate")
     return Code.FAILED if failed else Code.DONE
 
@@ -105,24 +113,31 @@ def _ca(here: Session, mqtt: Mqtt, chosen: Sequence[str]) -> Code:
         (pki.settle, "otto-run apply"),
     ):
         step()
-        _, failed = _deliver(here, mqtt, ())
-        if failed:
+        if not _tell_broker(here, mqtt) or _deliver(here, _who(here, ()).remote)[1]:
             print(f"Some nodes trust the former CA still; go on with: {again}")
             return Code.FAILED
     print(f"New CA: {pki.ca.certificate}")
     return Code.DONE
 
 
-def _deliver(here: Session, mqtt: Mqtt, limit: Sequence[str]) -> tuple[set[str], bool]:
-    """Bring broker and agents what there is now. limit: reached by SSH, empty for all.
+def _tell_broker(here: Session, mqtt: Mqtt) -> bool:
+    """Bring the broker of a node what there is now, before its nodes are given it. Our own one
+    reads it by itself."""
+    if mqtt.node is None:
+        return True
+    outcome = here.play(BROKER, limit=(mqtt.node,))
+    telling.tell(here.failures(outcome))
+    return not outcome.failed | outcome.unreachable
+
+
+def _deliver(here: Session, nodes: Sequence[str]) -> tuple[set[str], bool]:
+    """Bring agents what there is now. nodes: reached by SSH.
 
     Returns who has it, and whether somebody has not.
     """
-    if all(node.is_local for node in here.nodes.values()):
+    if not nodes:
         return set(), False
-    # The broker has to know what its nodes are given.
-    others = (mqtt.node,) if limit and mqtt.node and mqtt.node not in limit else ()
-    outcome = here.play(ROTATE, limit=(*limit, *others))
+    outcome = here.play(ROTATE, limit=tuple(nodes))
     telling.tell(here.failures(outcome))
     sick = outcome.failed | outcome.unreachable
     return set(outcome.nodes - sick), bool(sick)

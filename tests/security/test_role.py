@@ -115,10 +115,58 @@ def test_a_rotation_with_a_node_away_is_gone_on_with(story: Story) -> None:
     done = story.folder.run("otto-run", "rotate")
     assert done.returncode == 1
     assert "New passwords: rpi-01, otto-run" in done.stdout
-    assert "until: otto-run rotate" in done.stdout
+    assert "after: otto-run rotate" in done.stdout
     del nodes[1]["port"]
     story.folder.write()
     story.folder.ok("otto-run", "rotate", "rpi-02")
+    wait_for(story.online, seconds=30, what="both agents online")
+
+
+def test_a_broker_that_is_away_hinders_no_node(story: Story) -> None:
+    """Nobody gets a password that it does not know, and the other node gets its containers."""
+    nodes, former = story.folder.document["nodes"], story.passwords
+    nodes[0]["port"] = 1
+    story.folder.document["services"] = {
+        "there": {"image": "busybox:latest", "node": "rpi-02", "command": ["sleep", "900"]}
+    }
+    story.folder.write()
+    rotated = story.folder.run("otto-run", "rotate")
+    assert rotated.returncode == 1
+    assert "Nothing was changed: the broker on rpi-01" in rotated.stdout
+    assert story.passwords == former
+    applied = json.loads(story.folder.run("otto-run", "apply", "--json").stdout)
+    assert (applied["changed"], applied["unreachable"]) == (["rpi-02"], ["rpi-01"])
+    assert [failure["node"] for failure in applied["failures"]] == ["rpi-01"]
+    del nodes[0]["port"]
+    story.folder.document["services"] = {}
+    story.folder.write()
+    assert story.online()
+    story.folder.ok("otto-run", "apply", "--yes")
+
+
+def test_a_broker_that_lacks_something_is_in_the_plan(story: Story) -> None:
+    before = story.started()
+    story.host.run("echo >> /etc/otto-broker/acl")
+    done = story.folder.run("otto-run", "plan", "--exit-code")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "* broker: acl" in done.stdout
+    story.folder.ok("otto-run", "apply")
+    assert "Nothing to do" in story.folder.ok("otto-run", "plan", "--exit-code")
+    assert story.started() == before
+
+
+def test_a_broker_that_cannot_run_is_told_and_hinders_no_container(story: Story) -> None:
+    story.host.run("systemctl stop otto-broker; systemctl mask --runtime --now otto-broker")
+    story.host.run("mount -t tmpfs -o ro none /etc/otto-broker")
+    try:
+        done = story.folder.run("otto-run", "apply", "--json")
+    finally:
+        story.host.run("umount /etc/otto-broker; systemctl unmask --runtime otto-broker")
+    assert done.returncode == 1
+    (failure,) = json.loads(done.stdout)["failures"]
+    assert failure["node"] == "rpi-01"
+    assert "The broker does not run" in failure["cause"]
+    story.folder.ok("otto-run", "apply")
     wait_for(story.online, seconds=30, what="both agents online")
 
 

@@ -81,10 +81,11 @@ class Credentials:
             )
         return {name: found[name] for name in wanted}
 
-    def renew(self, names: Iterable[str]) -> None:
+    def renew(self, names: Iterable[str]) -> list[str]:
         """New passwords; the former ones count until `settle`. One whose renewal is under way
-        already keeps what it has: a rotation that was cut off is gone on with."""
-        wanted = list(names)
+        already keeps what it has: a rotation that was cut off is gone on with. Returns who got
+        one instead of another."""
+        wanted, renewed = list(names), []
 
         def change(all: dict[str, Account]) -> None:
             for name in wanted:
@@ -93,8 +94,23 @@ class Credentials:
                     all[name] = Account(_password())
                 elif known.former is None:
                     all[name] = Account(_password(), known.password)
+                    renewed.append(name)
 
         self._change(change)
+        return renewed
+
+    def take_back(self, names: Iterable[str]) -> None:
+        """Nobody was given the new passwords: the former ones alone count again."""
+        wanted = list(names)
+        self._change(
+            lambda all: all.update(
+                {
+                    name: Account(former)
+                    for name in wanted
+                    if name in all and (former := all[name].former) is not None
+                }
+            )
+        )
 
     def settle(self, names: Iterable[str]) -> None:
         """They have their new passwords: the former ones count no longer."""
