@@ -7,12 +7,13 @@ and is compared under the node's lock.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otto_run import history, lock, plans, processes, render, saved, telling
-from otto_run.exits import Code, Stop
+from otto_run.exits import Code, Stop, again
 from otto_run.failures import Failure
 from otto_run.session import PLAN, Session, asker, say
 
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     from otto_run.runner import Outcome
 
 
-def show_history(here: Session, node: str, *, as_json: bool, last: int) -> Code:
-    """`otto-run history`. node: "" for all; last: how many applies."""
-    if node:
-        here.limited([node], "--node")
-    applies = [each for each in _applies(here) if not node or node in each.nodes][-last:]
+def show_history(here: Session, node: str | None, *, as_json: bool, last: int) -> Code:
+    """`otto-run history`. node: None for all; last: how many applies."""
+    if node is not None:
+        here.one(node, "--node")
+    applies = [each for each in _applies(here) if node is None or node in each.nodes][-last:]
     if as_json:
         print(render.as_json({"cluster": here.cluster.name, "applies": history.as_json(applies)}))
     elif applies:
@@ -61,29 +62,29 @@ def rollback(
         failures = here.failures(looked)
         if failures:
             return refused(here, failures, as_json=as_json)
-        found = [plans.read(node, looked.results[node]) for node in nodes]
+        found = plans.of(looked, nodes)
         if all(each.empty for each in found):
             # Done all the same: the node's target is to be the earlier one.
             say(f"The nodes are as {to} left them.")
-        elif not as_json:
-            print(plans.shown(found))
-        command = " ".join(["otto-run rollback", *([which] if which else []), "--yes"])
-        agree(f"Back to {to}?", command, yes=yes)
+        else:
+            print(plans.shown(found), file=sys.stderr if as_json else sys.stdout)
+        agree(f"Back to {to}?", yes=yes)
         variables["otto_expect"] = {each.node: each.digest for each in found}
         outcome = here.deploy("rollback", limit=nodes, variables=variables, back_to=goal.number)
-    code = told(here, outcome, here.failures(outcome), as_json=as_json)
+    code = told(here, outcome, here.failures(outcome), as_json=as_json, as_what=f"as {to} left it")
     say(f"{here.file.name} still says otherwise: the next `otto-run apply` goes forward again.")
     return code
 
 
-def agree(question: str, command: str, *, yes: bool) -> None:
+def agree(question: str, *, yes: bool) -> None:
     """Raises Stop where nobody says yes."""
     if yes:
         return
     ask = asker()
     if ask is None:
         raise Stop(
-            Code.USAGE, f"Nothing was done: nobody is there to agree.\n    next      {command}"
+            Code.USAGE,
+            f"Nothing was done: nobody is there to agree.\n    next      {again('--yes')}",
         )
     if not ask(question):
         raise Stop(Code.FAILED, "Nothing was done.")
@@ -99,7 +100,8 @@ def save(
     import time
 
     nodes = {
-        each.node: saved.node_of(here.targets[each.node], results[each.node]) for each in found
+        each.node: saved.node_of(here.targets[each.node], results[each.node], each.steps)
+        for each in found
     }
     saved.write(saved.SavedPlan(path, here.cluster.name, time.time(), nodes))
     say(f"The plan is in {path}. Carried out exactly so by: otto-run apply {path}")
@@ -131,7 +133,9 @@ def _moved(plan: saved.SavedPlan, outcome: Outcome, *, only_refused: bool = Fals
     found = []
     for name, result in sorted(outcome.results.items()):
         if name in plan.nodes and (result.get("moved") if only_refused else "plan" in result):
-            found += saved.node_moved(plan, name, result)
+            # Once the run goes on, its steps are no longer those of a look.
+            steps = None if only_refused else outcome.steps.get(name, ())
+            found += saved.node_moved(plan, name, result, steps)
     return found
 
 
@@ -153,9 +157,16 @@ def refused(here: Session, failures: Sequence[Failure], *, as_json: bool) -> Cod
     return Code.FAILED
 
 
-def told(here: Session, outcome: Outcome, failures: Sequence[Failure], *, as_json: bool) -> Code:
+def told(
+    here: Session,
+    outcome: Outcome,
+    failures: Sequence[Failure],
+    *,
+    as_json: bool,
+    as_what: str = "as the file says",
+) -> Code:
     if as_json:
         print(render.as_json(telling.apply_json(here, outcome, failures)))
     else:
-        telling.conclude(here, outcome, failures)
+        telling.conclude(here, outcome, failures, as_what=as_what)
     return Code.FAILED if failures else Code.DONE

@@ -69,10 +69,10 @@ def state_after(applies: Iterable[ApplyRecord], number: int) -> dict[str, str]:
 def goal(applies: Sequence[ApplyRecord], which: str, nodes: Sequence[str]) -> Goal:
     """What `otto-run rollback <which>` means for these nodes. Raises Stop.
 
-    which: an apply's number, (the beginning of) a revision (in full, and for one node, it need not
-    be known here), or "": then the last good apply that
-    left the nodes with something else than what they were given last. A rollback counts as the
-    apply that it went back to, so that a second one goes further back and not forward again.
+    which: an apply's number, (the beginning of) a revision, of one alone (in full, and for
+    one node, it need not be known here), or "": then the last good apply that left
+    the nodes with something else than what they were given last. A rollback counts as the apply
+    that it went back to, so that a second one goes further back and not forward again.
     """
     if not applies:
         raise Stop(Code.USAGE, "Nothing was ever applied from here, so there is no way back.")
@@ -109,12 +109,18 @@ def _before(applies: Sequence[ApplyRecord], nodes: Sequence[str]) -> int:
 def _to_revision(applies: Sequence[ApplyRecord], which: str, nodes: Sequence[str]) -> Goal:
     if not _REVISION.fullmatch(which):
         raise _unknown(f"{which!r} is neither the number of an apply nor a revision")
-    found = {
-        node: entry.revision
-        for each in applies
-        for node, entry in each.nodes.items()
-        if node in nodes and entry.revision.startswith(which)
-    }
+    fitting: dict[str, list[str]] = {}
+    for each in applies:
+        for node, entry in each.nodes.items():
+            if node in nodes and entry.revision.startswith(which):
+                fitting.setdefault(node, []).append(entry.revision)
+    found = {}
+    for node, revisions in fitting.items():
+        several = sorted({revision.partition("+")[0] for revision in revisions})
+        if len(several) > 1:
+            raise _unknown(f"{which} can be several revisions of {node}: {', '.join(several)}")
+        # The same target with other images: what was typed in full, else what it had last.
+        found[node] = which if which in revisions else revisions[-1]
     if not found and len(which) in (16, 23) and len(nodes) == 1:
         # Somebody else's apply may have given it: the node knows.
         found = {nodes[0]: which}
@@ -162,8 +168,9 @@ _COLOURS = {
 }
 
 
-def shown(applies: Iterable[ApplyRecord], node: str) -> str:
-    """A row for each node that an apply did something to; the others share one. node: "" = all."""
+def shown(applies: Iterable[ApplyRecord], node: str | None) -> str:
+    """A row for each node that an apply did something to; the others share one. node: of whom
+    every apply is told."""
     rows = []
     for each in applies:
         first = [

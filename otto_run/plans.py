@@ -7,9 +7,9 @@ surprised by the second.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.plan_document import (
     change_line,
@@ -17,6 +17,9 @@ from ansible_collections.otto.cluster.plugins.module_utils.plan_document import 
 )
 
 from otto_run.render import clean, coloured, problem
+
+if TYPE_CHECKING:
+    from otto_run.runner import Outcome
 
 _SIGNS = {
     "create": "+",
@@ -29,14 +32,16 @@ _SIGNS = {
 
 @dataclass(frozen=True)
 class NodePlan:
-    """lines: what is to be done because of the file or a newer image, indented. drift: what is to
-    be mended because somebody changed it on the node. Both empty when there is nothing to do."""
+    """steps: what comes before the containers: Docker, agent, broker. lines: those, and what is to
+    be done because of the file or a newer image, indented. drift: what is to be mended because
+    somebody changed it on the node. All empty when there is nothing to do."""
 
     node: str
     lines: tuple[str, ...]
     drift: tuple[str, ...]
     document: Mapping[str, Any]
     digest: str = ""
+    steps: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -45,6 +50,7 @@ class NodePlan:
     def to_json(self) -> dict[str, Any]:
         return {
             "changed": not self.empty,
+            "steps": self.steps,
             "lines": self.lines,
             "drift": self.drift,
             "plan": self.document,
@@ -52,14 +58,24 @@ class NodePlan:
         }
 
 
-def read(node: str, result: Mapping[str, Any]) -> NodePlan:
-    """The plan in the result of `otto.cluster.target` (or `first_plan`)."""
+def of(outcome: Outcome, nodes: Iterable[str]) -> list[NodePlan]:
+    """The plans of those nodes that were reached."""
+    return [
+        read(node, outcome.results[node], outcome.steps.get(node, ()))
+        for node in nodes
+        if node in outcome.results and node not in outcome.unreachable
+    ]
+
+
+def read(node: str, result: Mapping[str, Any], before: Sequence[str] = ()) -> NodePlan:
+    """The plan in the result of `otto.cluster.target` (or `first_plan`). before: see `steps`."""
     plan = result.get("plan")
     document = plan if isinstance(plan, dict) else {}
     digest = clean(result.get("plan_digest") or "", 64)
+    steps = tuple(clean(text, 200) for text in before)
+    lines = [f"* {text}" for text in steps]
     if not result.get("changed"):
-        return NodePlan(node, (), (), document, digest)
-    lines: list[str] = []
+        return NodePlan(node, tuple(lines), (), document, digest, steps)
     drift: list[str] = []
     for operation in _dicts(document.get("before")):
         first, *more = step_lines(operation)
@@ -70,7 +86,7 @@ def read(node: str, result: Mapping[str, Any]) -> NodePlan:
             (drift if mended else lines).extend(_service(service, mended))
     for operation in _dicts(document.get("after")):
         lines.append("- " + clean(operation.get("line") or operation.get("op"), 300))
-    return NodePlan(node, tuple(lines), tuple(drift), document, digest)
+    return NodePlan(node, tuple(lines), tuple(drift), document, digest, steps)
 
 
 def shown(plans: Sequence[NodePlan]) -> str:

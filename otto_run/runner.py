@@ -122,6 +122,7 @@ class Outcome:
     failures: the last failure of each failed node. results: what `otto.cluster.target` returned
     for each node, also for one that failed. agents: the agent's version on each node that has one.
     batches: the batch of each node that waited for one. held: those whose batch was not begun.
+    steps: what was done on a node besides its target, or would be: Docker, agent, broker.
     """
 
     code: int
@@ -135,6 +136,7 @@ class Outcome:
     seconds: float
     batches: Mapping[str, int] = field(default_factory=dict)
     held: frozenset[str] = frozenset()
+    steps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def run(
@@ -211,6 +213,7 @@ def environment(request: Request, directory: Path) -> dict[str, str]:
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(control_sockets(request.paths)),
         "ANSIBLE_NOCOLOR": "True",
         "ANSIBLE_DEPRECATION_WARNINGS": "True" if request.verbosity else "False",
+        "OTTO_FILE": str(request.file),
         "OTTO_STATE": str(request.paths.root),
         "PATH": _programs(),
     }
@@ -226,6 +229,18 @@ def _agent_version(action: str, result: Mapping[str, Any]) -> str:
     return ""
 
 
+def _steps(task: str, action: str, result: Mapping[str, Any]) -> list[str]:
+    """What a task changed, or would change, a line each."""
+    changes = result.get("changes")
+    if action == "otto.cluster.agent" and isinstance(changes, list) and changes:
+        lines = [str(line) for line in changes]
+        # With another version comes all that goes with it.
+        return lines[:1] if lines[0].startswith("agent: ") else [f"agent: {x}" for x in lines]
+    if action == "ansible.builtin.debug":
+        return [str(result.get("msg") or task)]
+    return [task]
+
+
 class _Run:
     def __init__(self, request: Request, directory: Path) -> None:
         self._request = request
@@ -236,6 +251,7 @@ class _Run:
         self._failures: dict[str, TaskFailed] = {}
         self._waiting: set[str] = set()
         self._batches: dict[str, int] = {}
+        self._steps: dict[str, tuple[str, ...]] = {}
         self._stats: Mapping[str, Any] | None = None
         self._tail: list[str] = []
         self._code = -1
@@ -344,6 +360,9 @@ class _Run:
             found.append(Scheduled(node, batch))
         if kind == "runner_on_ok" and (version := _agent_version(action, result)):
             self._agents[node] = version
+        if kind == "runner_on_ok" and result.get("changed") and action not in TARGET_ACTIONS:
+            done_before = self._steps.get(node, ())
+            self._steps[node] = (*done_before, *_steps(task, action, result))
         if kind == "runner_on_start":
             found.append(TaskStarted(node, task, action))
         elif kind in ("runner_on_ok", "runner_item_on_ok"):
@@ -416,4 +435,5 @@ class _Run:
             seconds=seconds,
             batches=dict(self._batches),
             held=frozenset(self._waiting) & nodes - failed - dark,
+            steps=dict(self._steps),
         )

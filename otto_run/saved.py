@@ -2,10 +2,10 @@
 """A plan in a file: what was agreed on, and why it can no longer be done. No secrets in it.
 
     {"otto": "plan", "format": 1, "cluster", "made": epoch, "nodes": {node:
-        {"revision", "services": {name: digest}, "digest", "changed", "plan"}}}
+        {"revision", "services": {name: digest}, "digest", "changed", "plan", "steps"}}}
 
 revision, services: of the target that otto.yaml gave; plan: the node's (`Plan.to_json()`), with its
-digest as the node made it.
+digest as the node made it; steps: what comes before it (Docker, agent, broker), a line each.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class SavedNode:
     digest: str
     changed: bool
     plan: Mapping[str, Any]
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class SavedPlan:
         return _AGAIN.format(self.path)
 
 
-def node_of(target: Target, result: Mapping[str, Any]) -> SavedNode:
+def node_of(target: Target, result: Mapping[str, Any], steps: Iterable[str]) -> SavedNode:
     """From what `otto.cluster.target` returned in check mode."""
     plan = result.get("plan")
     return SavedNode(
@@ -61,6 +62,7 @@ def node_of(target: Target, result: Mapping[str, Any]) -> SavedNode:
         str(result.get("plan_digest")),
         bool(result.get("changed")),
         plan if isinstance(plan, dict) else {},
+        tuple(steps),
     )
 
 
@@ -82,6 +84,7 @@ def write(saved: SavedPlan) -> None:
                 "digest": node.digest,
                 "changed": node.changed,
                 "plan": dict(node.plan),
+                "steps": list(node.steps),
             }
             for name, node in saved.nodes.items()
         },
@@ -117,7 +120,8 @@ def read(path: Path) -> SavedPlan:
         raise Stop(Code.USAGE, f"{path} cannot be read: {error}") from error
     try:
         document = json.loads(text)
-        if document["otto"] != "plan" or document["format"] != _FORMAT:
+        # One without nodes would be a plan for none; to Ansible no limit means every node.
+        if document["otto"] != "plan" or document["format"] != _FORMAT or not document["nodes"]:
             raise ValueError
         nodes = {
             str(name): SavedNode(
@@ -126,6 +130,7 @@ def read(path: Path) -> SavedPlan:
                 str(node["digest"]),
                 bool(node["changed"]),
                 dict(node["plan"]),
+                tuple(str(step) for step in node["steps"]),
             )
             for name, node in document["nodes"].items()
         }
@@ -177,14 +182,23 @@ def _what_moved(saved: SavedPlan, name: str, node: SavedNode, target: Target) ->
     return [Failure(name, service, what, cause, saved.again) for service in where]
 
 
-def node_moved(saved: SavedPlan, name: str, result: Mapping[str, Any]) -> list[Failure]:
-    """Why a node's plan is another one now; empty where it is the same."""
+def node_moved(
+    saved: SavedPlan, name: str, result: Mapping[str, Any], steps: Iterable[str] | None
+) -> list[Failure]:
+    """Why a node's plan is another one now; empty where it is the same. steps: see above; None
+    where they are not known."""
     node = saved.nodes[name]
+    found = []
+    now = node.steps if steps is None else tuple(clean(text, 200) for text in steps)
+    if now != node.steps:
+        what = "what comes before its containers is another thing now than in the saved plan"
+        cause = f"saved: {'; '.join(node.steps) or 'nothing'}; now: {'; '.join(now) or 'nothing'}"
+        found.append(Failure(name, "", what, clean(cause, 600), saved.again))
     if result.get("plan_digest") == node.digest:
-        return []
+        return found
     plan = result.get("plan")
     differs = moved(node.plan, plan if isinstance(plan, dict) else {})
-    return [
+    return found + [
         Failure(
             name,
             service,

@@ -203,9 +203,26 @@ def test_a_saved_plan_is_refused_when_the_world_moved(story: Story) -> None:
     story.write(labels={"team": "blue"})
     story.hosts["rpi-02"].run("systemctl stop otto-agent; docker update --cpu-shares 77 agreed-web")
     moved = story.refused("apply", "plan.json")
-    assert list(moved) == ["rpi-02: agreed-web"], "one node moved, and none is touched"
+    assert set(moved) == {"rpi-02: ", "rpi-02: agreed-web"}, "one moved, and none is touched"
+    assert "saved: nothing; now: agent: service: started" in moved["rpi-02: "]
     assert "now also: cpu_shares: removed (was 77) [drift]" in moved["rpi-02: agreed-web"]
     story.hosts["rpi-02"].run("systemctl start otto-agent")
+
+
+def test_a_plan_holds_what_comes_before_the_containers(story: Story) -> None:
+    """With nothing to do for a container, a changed agent is something to do."""
+    story.ok("apply", "--yes")
+    port, story.port = story.port, free_port()
+    story.write()
+    shown = story.typed("plan", "--exit-code", "--out", "plan.json")
+    assert shown.returncode == 3, shown.stdout + shown.stderr
+    assert shown.stdout.count("* agent: /etc/otto/agent.json: changed") == 2
+    assert "agreed-web" not in shown.stdout
+    story.port = port
+    story.write()
+    moved = story.refused("apply", "plan.json")
+    assert "saved: agent: /etc/otto/agent.json: changed" in moved["rpi-01: "]
+    assert "now: nothing" in moved["rpi-01: "]
 
 
 def test_a_container_started_by_hand_becomes_a_service(story: Story) -> None:

@@ -116,6 +116,24 @@ def test_the_same_file_with_other_images_is_another_place_to_go_back_to() -> Non
     assert history.goal(applies, "a" * 16, ["rpi-01"]).revisions == {"rpi-01": second}
 
 
+def test_what_was_typed_in_full_is_no_beginning() -> None:
+    plain, more = "a" * 16, "a" * 16 + "+111111"
+    applies = [
+        ApplyRecord(n, 1000.0, "apply", "otto.yaml", "done", None, {"rpi-01": ApplyNode(g, "done")})
+        for n, g in enumerate((plain, more), 1)
+    ]
+    assert history.goal(applies, plain, ["rpi-01"]).revisions == {"rpi-01": plain}
+
+
+def test_a_beginning_of_several_revisions_is_none() -> None:
+    applies = [
+        ApplyRecord(n, 1000.0, "apply", "otto.yaml", "done", None, {"rpi-01": ApplyNode(g, "done")})
+        for n, g in enumerate(("1234567" + "a" * 9, "1234567" + "b" * 9), 1)
+    ]
+    with pytest.raises(Stop, match="several revisions of rpi-01: 1234567aaaaaaaaa, 1234567bbb"):
+        history.goal(applies, "1234567", ["rpi-01"])
+
+
 def test_a_node_may_know_a_revision_that_was_not_given_from_here() -> None:
     goal = history.goal(made("apply done a a"), "f" * 16, ["rpi-02"])
     assert goal.revisions == {"rpi-02": "f" * 16}
@@ -133,7 +151,7 @@ def test_the_store_keeps_applies_and_an_older_store_gets_the_tables(tmp_path: Pa
             ApplyRecord(first, 1000.0, "apply", "/x/otto.yaml", "begun"),
             ApplyRecord(second, 1001.0, "rollback", "/x/otto.yaml", "done", first, nodes),
         ]
-        shown = history.shown(store.applies(), "")
+        shown = history.shown(store.applies(), None)
     assert [line.split()[-1] for line in shown.splitlines()] == ["CHANGED", "-", "image"]
     assert "no end" in shown
     assert "rollback to 1" in shown
@@ -168,7 +186,7 @@ RESULT = {
 
 @pytest.fixture
 def kept(tmp_path: Path) -> saved.SavedPlan:
-    node = saved.node_of(TARGET, RESULT)
+    node = saved.node_of(TARGET, RESULT, ["install Docker"])
     made = saved.SavedPlan(tmp_path / "plan.json", "home", 1000.0, {"rpi-01": node})
     saved.write(made)
     return saved.read(made.path)
@@ -178,7 +196,7 @@ def test_a_saved_plan_is_for_its_owner_and_holds_no_secret(kept: saved.SavedPlan
     assert stat.S_IMODE(kept.path.stat().st_mode) == 0o600
     assert "tr0ub4dor" not in kept.path.read_text()
     assert saved.file_moved(kept, {"rpi-01": TARGET}, "home") == []
-    assert saved.node_moved(kept, "rpi-01", RESULT) == []
+    assert saved.node_moved(kept, "rpi-01", RESULT, ["install Docker"]) == []
     assert [path.name for path in kept.path.parent.iterdir()] == ["plan.json"]
 
 
@@ -226,7 +244,7 @@ def test_refused_because_the_file_moved(
 def test_refused_because_the_node_moved(
     kept: saved.SavedPlan, now: dict[str, Any], says: list[str] | None
 ) -> None:
-    found = saved.node_moved(kept, "rpi-01", {"plan": now, "plan_digest": digest_of(now)})
+    found = saved.node_moved(kept, "rpi-01", {"plan": now, "plan_digest": digest_of(now)}, None)
     if says is None:
         assert [(f.service, f.cause) for f in found] == [("", "now also: remove network x")]
         return

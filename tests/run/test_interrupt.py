@@ -47,7 +47,7 @@ def way_back(typed: Typed) -> list[str]:
 def saved_plan(typed: Typed) -> list[str]:
     """A plan that still fits the file."""
     target = targets(load_file(str(typed.folder / "otto.yaml"), environ={}))["rpi-01"]
-    node = saved.node_of(target, {"changed": True, "plan": {}, "plan_digest": "0" * 16})
+    node = saved.node_of(target, {"changed": True, "plan": {}, "plan_digest": "0" * 16}, ())
     path = typed.folder / "plan.json"
     saved.write(saved.SavedPlan(path, "interrupted", 1000.0, {"rpi-01": node}))
     return ["apply", str(path)]
