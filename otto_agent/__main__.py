@@ -88,11 +88,22 @@ def _set_up_logging(verbose: bool) -> None:
     log.setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
+def _wait_for_eof(stop: threading.Event) -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    stop.set()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="otto_agent", description="Keeps this node at its target and reports over MQTT."
     )
     parser.add_argument("--config", type=Path, default=Path("/etc/otto/agent.json"))
+    parser.add_argument(
+        "--until-eof",
+        action="store_true",
+        help="end when standard input does: with the process that started this one",
+    )
     parser.add_argument("--verbose", action="store_true", help="log every detail")
     parser.add_argument("--version", action="version", version=__version__)
     arguments = parser.parse_args()
@@ -105,6 +116,8 @@ def main() -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    if arguments.until_eof:
+        threading.Thread(target=_wait_for_eof, args=(stop,), daemon=True).start()
     notifier = Notifier()
     with contextlib.suppress(KeyboardInterrupt):
         agent.run(stop, notifier.tick)

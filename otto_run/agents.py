@@ -55,7 +55,7 @@ class LocalAgents:
     @staticmethod
     def _configure(node: Any, mqtt: Mqtt | None, paths: StatePaths) -> tuple[Path, Path]:
         """Write agent.json (0600: it holds the node's password); return it and the log."""
-        directory = Path(node.state_dir) if node.state_dir else paths.node(node.id)
+        directory = Path(node.state_dir or paths.node(node.id)).absolute()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         config = directory / "agent.json"
         document: dict[str, Any] = {
@@ -78,11 +78,17 @@ class LocalAgents:
         with child.log.open("ab") as log:
             try:
                 child.process = subprocess.Popen(
-                    [sys.executable, "-m", "otto_agent", "--config", str(child.config)],
-                    stdin=subprocess.DEVNULL,
+                    [
+                        *(sys.executable, "-m", "otto_agent", "--until-eof"),
+                        *("--config", str(child.config)),
+                    ],
+                    # Nothing is ever written there: it ends when we do, however we do.
+                    stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env=environ,
+                    # Python looks for modules where it is started: not where `up` was typed.
+                    cwd=child.config.parent,
                     # Ctrl-C on the terminal is for us; we end our children in order.
                     start_new_session=True,
                 )

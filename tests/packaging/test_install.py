@@ -117,6 +117,15 @@ def test_the_core_is_not_sent_to_a_node_that_has_it(playbook: Playbook, host: La
     assert host.run("readlink /opt/otto/current") == version
 
 
+def test_a_file_in_the_users_home_is_no_module_of_ours(playbook: Playbook, host: LabHost) -> None:
+    """Python would take it for its own; and it would run as root."""
+    host.run("echo 'raise SystemExit(7)' | tee ~pi/random.py ~pi/json.py > /home/pi/socket.py")
+    try:
+        assert recap(playbook("site")) == {"ok": "1", "changed": "0", "failed": "0"}
+    finally:
+        host.run("rm ~pi/random.py ~pi/json.py ~pi/socket.py")
+
+
 @pytest.mark.usefixtures("installed_host")
 def test_the_unit_is_shut_tight(host: LabHost) -> None:
     """`systemd-analyze security` gives it 2.0 at the most (0 is best, 10 worst)."""

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,27 @@ def test_a_local_agent_that_dies_is_started_again(embedded: Mqtt, tmp_path: Path
     agents.stop()
     with pytest.raises(ProcessLookupError):
         os.kill(second, 0)
+
+
+def test_a_local_agent_ends_with_its_control_plane(embedded: Mqtt, tmp_path: Path) -> None:
+    """However that ends: it holds the other end of the agent's standard input."""
+    paths = StatePaths(tmp_path, "home")
+    mqtt = File(embedded.host, embedded.port, embedded.username, embedded.password, tls=False)
+    LocalAgents([Local()], mqtt, paths, print)
+    config = paths.node("here") / "agent.json"
+    agent = subprocess.Popen(
+        [sys.executable, "-m", "otto_agent", "--until-eof", "--config", str(config)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert agent.stdin is not None
+    assert agent.stderr is not None
+    while "connected" not in agent.stderr.readline():
+        assert agent.poll() is None
+    agent.stdin.close()
+    assert agent.wait(10) == 0
+    agent.stderr.close()
 
 
 @pytest.fixture

@@ -58,8 +58,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "diff": self._task.diff,
         }
         version, current = shlex.quote(arguments["agent"]["version"]), shlex.quote(str(CURRENT))
+        # In a directory that is root's: Python looks for modules where it is started.
         done = self._low_level_execute_command(
-            f'[ "$(readlink {current})" = {version} ] || exit {OTHER_BUNDLE};'
+            f'cd /; [ "$(readlink {current})" = {version} ] || exit {OTHER_BUNDLE};'
             f" PYTHONPATH={current} exec {shlex.quote(python)} -m {PROGRAM}",
             in_data=json.dumps(asked).encode(),
         )
