@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
-from otto_run import agreed, lock, plans, processes, telling
-from otto_run.exits import Code
+from otto_run import agreed, lock, plans, processes, render
+from otto_run.exits import Code, again
 from otto_run.render import clean
 from otto_run.session import LOOK, PLAN, Session, say
 
@@ -25,24 +26,23 @@ def adopt(
     accept: bool,
 ) -> Code:
     """service: "" for the one whose container has that name."""
-    nodes = here.limited([node], "adopt")
+    nodes = (here.one(node, "adopt"),)
     services = here.wanted[node]
     name = service or _of_that_name(services, container)
     with lock.hold(here.paths.lock, "otto-run adopt"):
         here.trust(nodes, accept=accept)
         processes.become_subreaper()
         if name not in services:
-            return _write_it_down(here, node, container, name)
+            as_named = () if service else ("--as", name)
+            return _write_it_down(here, node, container, name, again(*as_named), as_json)
         variables: dict[str, Any] = {"otto_adopt": {node: {container: name}}}
         looked = here.play(PLAN, limit=nodes, check=True, variables=variables)
         failures = here.failures(looked)
         if failures:
             return agreed.refused(here, failures, as_json=as_json)
-        found = plans.read(node, looked.results[node])
-        if not as_json:
-            print(plans.shown([found]))
-        again = f"otto-run adopt {node} {container} --as {name} --yes"
-        agreed.agree(f"Let {name} take over {container}?", again, yes=yes)
+        (found,) = plans.of(looked, nodes)
+        print(plans.shown([found]), file=sys.stderr if as_json else sys.stdout)
+        agreed.agree(f"Let {name} take over {container}?", yes=yes)
         variables["otto_expect"] = {node: found.digest}
         outcome = here.deploy("adopt", limit=nodes, variables=variables)
     return agreed.told(here, outcome, here.failures(outcome), as_json=as_json)
@@ -55,24 +55,28 @@ def _of_that_name(services: Mapping[str, Mapping[str, Any]], container: str) -> 
     return container
 
 
-def _write_it_down(here: Session, node: str, container: str, name: str) -> Code:
-    """Print what to write into otto.yaml; nothing is changed."""
+def _write_it_down(
+    here: Session, node: str, container: str, name: str, then: str, as_json: bool
+) -> Code:
+    """Print what to write into otto.yaml; nothing is changed. then: to be typed after that."""
     outcome = here.play(LOOK, limit=(node,), variables={"otto_container": container})
     failures = here.failures(outcome)
     if failures or node not in outcome.results:
-        telling.tell(failures)
-        return Code.FAILED
+        return agreed.refused(here, failures, as_json=as_json)
     result = outcome.results[node]
     service = {"node": node, **_dict(result.get("service"))}
     document: dict[str, Any] = {"services": {name: service}}
     document.update({k: _dict(result[k]) for k in ("volumes", "networks") if result.get(k)})
     say(f"{here.file.name} has no service {name} on {node}. Add this to it:\n")
-    print(yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip(), flush=True)
+    if as_json:
+        print(render.as_json(document), flush=True)
+    else:
+        print(yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip(), flush=True)
     for variable in result.get("secrets") or ():
         say(f"\n{clean(variable, 100)} sounds secret: put its value into .env, or under !vault.")
     for line in result.get("left") or ():
         say(f"\nNot in it, and lost when it is taken over: {clean(line, 300)}")
-    say(f"\n    next      otto-run adopt {node} {container} --as {name}")
+    say(f"\n    next      {then}")
     return Code.DONE
 
 

@@ -36,7 +36,8 @@ def opened(nodes: Iterable[Node], known_hosts: Path, sockets: Path) -> Iterator[
         for node in [each for each in nodes if not each.is_local and not each.jump][:_AT_MOST]:
             path = control_path(node, sockets)
             if not path.exists():
-                begun.append(_open(node, known_hosts, path))
+                with contextlib.suppress(OSError):
+                    begun.append(_open(node, known_hosts, path))
         yield
     finally:
         for process in begun:

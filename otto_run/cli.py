@@ -72,7 +72,7 @@ def _limit(*names: str, help: str) -> Callable[[Command], Command]:
 
 
 LIMIT = _limit("--limit", help="Only these nodes: a,b")
-NODE = click.option("--node", default="", shell_complete=_nodes, help="Only this node.")
+NODE = click.option("--node", shell_complete=_nodes, help="Only this node.")
 AS_JSON = _flag("--json", "as_json", help="The result as JSON on stdout.")
 YES = _flag("--yes", "-y", help="Ask nothing.")
 ACCEPT = _flag("--accept-new-host-keys", "accept", help="Trust hosts that were never met before.")
@@ -142,8 +142,9 @@ def init(path: Path, ansible: bool) -> Code:
     """
     from otto_run import initfile
 
-    # What has no ending is a folder, there already or not.
-    target = path if path.suffix and not path.is_dir() else path / "otto.yaml"
+    # What is named as no YAML file is a folder, there already or not.
+    is_file = path.suffix in (".yaml", ".yml") and not path.is_dir()
+    target = path if is_file else path / "otto.yaml"
     initfile.write(target, ansible=ansible, say=print)
     return Code.DONE
 
@@ -228,7 +229,7 @@ def up(here: Session, once: bool, yes: bool, accept: bool) -> Code:
     help="How many applies.",
 )
 @AS_JSON
-def history(here: Session, node: str, last: int, as_json: bool) -> Code:
+def history(here: Session, node: str | None, last: int, as_json: bool) -> Code:
     """Show what was applied from here: when, what it changed, and how it ended."""
     from otto_run import agreed
 
@@ -303,10 +304,15 @@ def status(here: Session, as_json: bool) -> Code:
 @_flag("--follow", "-f", help="Go on with what comes, until Ctrl-C.")
 @NODE
 @click.option("--service", default="", help="Only this service.")
-@click.option("--since", default="", metavar="SPAN", help="Only what is not older: 30m, 2h, 7d.")
+@click.option("--since", default="", metavar="SPAN", help="All that is not older: 30m, 2h, 7d.")
 @_flag("--json", "as_json", help="As JSON, one object a line, on stdout.")
-def events(here: Session, follow: bool, node: str, service: str, since: str, as_json: bool) -> Code:
-    """Show what the agents saw and did: containers that died, were healed, could not be."""
+def events(
+    here: Session, follow: bool, node: str | None, service: str, since: str, as_json: bool
+) -> Code:
+    """Show what the agents saw and did: containers that died, were healed, could not be.
+
+    Without --since the last 1000.
+    """
     from otto_run import events as happened
 
     return happened.show(
@@ -380,11 +386,12 @@ def rotate(here: Session, nodes: Sequence[str], ca: bool, accept: bool) -> Code:
 @on_cluster()
 @LIMIT
 @AS_JSON
-def doctor(here: Session, limit: Sequence[str], as_json: bool) -> Code:
+@ACCEPT
+def doctor(here: Session, limit: Sequence[str], as_json: bool, accept: bool) -> Code:
     """Examine every node: SSH, host key, Python, sudo, Docker, disk, clock, broker."""
     from otto_run import commands
 
-    return commands.doctor(here, limit, as_json=as_json)
+    return commands.doctor(here, limit, as_json=as_json, accept=accept)
 
 
 @app.command("import")

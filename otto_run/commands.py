@@ -7,8 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+
 from otto_run import lock, plans, processes, render, telling
-from otto_run.exits import Code, Stop
+from otto_run.exits import Code, Stop, again
 from otto_run.failures import Failure
 from otto_run.session import DOWN, PLAN, Session, asker, say
 
@@ -36,11 +38,7 @@ def plan(
         here.trust(nodes, accept=accept)
         processes.become_subreaper()
         outcome = here.play(PLAN, limit=nodes, check=True)
-    found = [
-        plans.read(node, outcome.results[node])
-        for node in here.nodes
-        if node in outcome.results and node not in outcome.unreachable
-    ]
+    found = plans.of(outcome, here.nodes)
     failures = here.failures(outcome)
     todo = [each for each in found if not each.empty]
     if as_json:
@@ -95,19 +93,25 @@ def prepare(here: Session, nodes: Sequence[str], *, yes: bool, accept: bool) -> 
     here.trust(nodes, accept=accept)
     gone = [] if yes else here.would_remove(nodes)
     ask = asker()
-    if gone and ask is not None:
-        say("No longer in the file, so this apply removes:")
-        for line in gone:
-            say(f"  - {line}")
-        if not ask("Go on?"):
-            raise Stop(Code.FAILED, "Nothing was done.")
+    if not gone:
+        return
+    say("No longer in the file, so this apply removes:")
+    for line in gone:
+        say(f"  - {line}")
+    if ask is None:
+        raise Stop(
+            Code.USAGE,
+            f"Nothing was done: nobody is there to agree.\n    next      {again('--yes')}",
+        )
+    if not ask("Go on?"):
+        raise Stop(Code.FAILED, "Nothing was done.")
 
 
 def status(here: Session, *, as_json: bool) -> Code:
     from otto_run.status import nodes_table, samples_lines, services_table
 
     live = lock.held(here.paths.up_lock)
-    heard = live or _listen_for_a_moment(here)
+    deaf = "" if live else _listen_for_a_moment(here)
     found = here.status()
     now = time.time()
     if as_json:
@@ -118,6 +122,8 @@ def status(here: Session, *, as_json: bool) -> Code:
             "nodes": [node.to_json() for node in found],
         }
         print(render.as_json(document))
+        if deaf:
+            say(deaf)
         return Code.DONE
     print(nodes_table(found, now, None))
     if any(node.services for node in found):
@@ -128,9 +134,8 @@ def status(here: Session, *, as_json: bool) -> Code:
     for failure in _reported(here, found):
         print()
         print(failure)
-    if not heard:
-        say("\nNo control plane runs and no broker answers: this is what was known last.")
-        say("    next      otto-run up")
+    if deaf:
+        say(f"\nThis is what was known last.\n{deaf}")
     return Code.DONE
 
 
@@ -144,14 +149,14 @@ def _reported(here: Session, nodes: Sequence[NodeStatus]) -> list[Failure]:
     ]
 
 
-def _listen_for_a_moment(here: Session) -> bool:
-    """Take in what a broker has retained. False when there is no broker to ask."""
+def _listen_for_a_moment(here: Session) -> str:
+    """Take in what a broker has retained. Returns why that was not so, with the next step."""
     from otto_run import broker
     from otto_run.listener import Listener
 
     access = here.access
     if access is None or not broker.answers(access.host, access.port, 1.0):
-        return False
+        return "No control plane runs and no broker answers.\n    next      otto-run up"
     missing = {(node, kind) for node in here.nodes for kind in ("status", "report")}
     listener = Listener(
         access,
@@ -160,12 +165,15 @@ def _listen_for_a_moment(here: Session) -> bool:
         here.paths.store,
         lambda message: missing.discard((message.node, message.kind)),
     )
-    listener.start(_LISTEN)
+    try:
+        listener.start(_LISTEN)
+    except OttoError as error:
+        return str(error)
     deadline = time.monotonic() + _LISTEN / 2
     while missing and time.monotonic() < deadline:
         time.sleep(0.02)
     listener.stop()
-    return True
+    return ""
 
 
 def down(here: Session, limit: Sequence[str], *, volumes: bool, yes: bool, accept: bool) -> Code:
@@ -178,7 +186,7 @@ def down(here: Session, limit: Sequence[str], *, volumes: bool, yes: bool, accep
             raise Stop(
                 Code.USAGE,
                 f"`down` would remove the {what} of {here.cluster.name} on {names}.\n"
-                "    next      otto-run down --yes",
+                f"    next      {again('--yes')}",
             )
         if not ask(f"Remove the {what} of {here.cluster.name} on {names}?"):
             raise Stop(Code.FAILED, "Nothing was done.")
@@ -203,13 +211,16 @@ def _forget(here: Session, outcome: Outcome) -> None:
         store.forget(sorted(outcome.nodes - outcome.failed - outcome.unreachable))
 
 
-def doctor(here: Session, limit: Sequence[str], *, as_json: bool) -> Code:
+def doctor(here: Session, limit: Sequence[str], *, as_json: bool, accept: bool) -> Code:
     from otto_run import doctor as examination
 
+    nodes = here.limited(limit)
+    if accept or asker() is not None:  # a host that nobody vouches for is examined no further
+        here.trust(nodes, accept=accept)
     found = []
     signs = {"ok": "ok\tgreen", "note": "note\tyellow", "fail": "FAIL\tred"}
     for each in examination.examine(
-        here.chosen(here.limited(limit)), here.cluster.mqtt, here.access, here.known_hosts
+        here.chosen(nodes), here.cluster.mqtt, here.access, here.known_hosts
     ):
         found.append(each)
         if as_json:
@@ -225,5 +236,5 @@ def doctor(here: Session, limit: Sequence[str], *, as_json: bool) -> Code:
     if as_json:
         print(render.as_json({"ok": well, "nodes": [each.to_json() for each in found]}))
     else:
-        print("All is well." if well else "Mend what says FAIL, then type: otto-run doctor")
+        print("All is well." if well else f"Mend what says FAIL, then type: {again()}")
     return Code.DONE if well else Code.FAILED

@@ -13,6 +13,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+
 from otto_run import broker, commands, lock, processes, render, telling
 from otto_run.agents import LocalAgents
 from otto_run.exits import Code
@@ -36,8 +38,12 @@ def up(here: Session, *, once: bool, yes: bool, accept: bool) -> Code:
         with lock.hold(here.paths.lock, "otto-run up"):
             commands.prepare(here, (), yes=yes, accept=accept)
             outcome = here.deploy("apply", keep=plane.pids, tick=plane.tend)
-        plane.listen()
         failures = here.failures(outcome)
+        try:
+            plane.listen()
+        except OttoError:
+            telling.conclude(here, outcome, failures)  # it may say why there is no broker
+            raise
         plane.start_agents()
         if plane.listener is not None:
             plane.listener.look()

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils import tls
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.ssh_way import foreign_jump, way
 from ansible_collections.otto.cluster.plugins.plugin_utils.access import Access
 
 from otto_run import broker, hostkeys, ssh
+from otto_run.exits import again
 from otto_run.render import clean, size
 
 _TIMEOUT = 40.0
@@ -112,7 +114,7 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class _Broker:
-    """Where the broker is. trouble: what is wrong with its TLS, as this machine sees it.
+    """Where the broker is. trouble: what is wrong with it, as this machine sees it.
     coming: an apply has still to install it."""
 
     host: str
@@ -137,21 +139,29 @@ def _something_at(mqtt: Any, access: Access | None) -> Iterator[_Broker | None]:
     if mqtt is None or access is None:
         yield None
         return
+    trouble: tls.Trouble | None = None
     if broker.answers(mqtt.host, mqtt.port):
-        trouble = None
         with contextlib.suppress(OSError):  # the nodes say whether it is reached
             trouble = broker.handshake(access)
         yield _Broker(mqtt.host, mqtt.port, trouble)
         return
     with contextlib.ExitStack() as stack:
-        address = None if mqtt.node else broker.local_address(mqtt.host)
-        if address is not None:
-            family = socket.AF_INET6 if ":" in address else socket.AF_INET
-            door = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            door.bind((address, mqtt.port))
-            door.listen(128)
-        yield _Broker(mqtt.host, mqtt.port, coming=mqtt.node is not None)
+        try:
+            address = None if mqtt.node else broker.local_address(mqtt.host)
+            if address is not None:
+                family = socket.AF_INET6 if ":" in address else socket.AF_INET
+                door = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+                door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                door.bind((address, mqtt.port))
+                door.listen(128)
+        except OttoError as error:
+            trouble = tls.Trouble(f"{error.message}: {error.cause}", error.next)
+        except OSError as error:
+            trouble = tls.Trouble(
+                f"this machine cannot be the broker there: {error.strerror}",
+                f"ss -ltnp sport = :{mqtt.port}   (who has it), or another mqtt.port",
+            )
+        yield _Broker(mqtt.host, mqtt.port, trouble, coming=mqtt.node is not None)
 
 
 def _examine(node: Any, mqtt: _Broker | None, known_hosts: Path) -> Diagnosis:
@@ -214,9 +224,9 @@ def _host_key(node: Any, known_hosts: Path) -> Check:
         seen = f"{shown[0].short_type} {shown[0].fingerprint}" if shown else "it showed none"
         return Check(
             "host key",
-            "note",
+            "fail",
             f"not known yet: {seen}",
-            "otto-run plan   (it shows the key and asks)",
+            f"{again('--accept-new-host-keys')}   (or on a terminal: it asks)",
         )
     trusted = {key for keys in known.values() for key in keys}
     if trusted.isdisjoint(shown) and {k.type for k in trusted} & {k.type for k in shown}:

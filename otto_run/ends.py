@@ -24,8 +24,9 @@ from otto_run.exits import Code, Stop
 def run(program: click.Group) -> NoReturn:
     """Carry out the command that was typed. What a command returns is its exit code."""
     # A stop that is asked for by another program is a Ctrl-C: children ended, lock freed.
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) != signal.SIG_IGN:  # nohup asks for that
+            signal.signal(signum, _interrupt)
     try:
         # An int that is no Code is click's own: 0 after --help.
         code = int(program.main(prog_name=program.name, standalone_mode=False) or 0)

@@ -15,6 +15,7 @@ from otto_run.render import coloured
 from otto_run.session import Session, say
 from otto_run.store import EventRecord, Store
 
+_LAST = 1000  # events that are shown where nobody says since when
 _GLANCE = 0.2  # seconds between two looks at whether the store has grown
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _COLOURS = {
@@ -30,18 +31,18 @@ _COLOURS = {
 
 
 def show(
-    here: Session, *, follow: bool, node: str, service: str, since: str, as_json: bool
+    here: Session, *, follow: bool, node: str | None, service: str, since: str, as_json: bool
 ) -> Code:
-    """Print events, oldest first: one a line, as JSON one object a line. follow: go on until
-    Ctrl-C with what comes."""
-    if node and node not in here.nodes:
-        raise Stop(Code.USAGE, f"{node} is no node of {here.file}")
+    """Print events, oldest first: one a line, as JSON one object a line. node: None for all of
+    them. since: "" for the last ones. follow: go on until Ctrl-C with what comes."""
+    only = "" if node is None else here.one(node, "--node")
     begin = time.time() - span(since) if since else 0.0
     if follow and not lock.held(here.paths.up_lock):
         say("No control plane runs, so nothing new comes in: otto-run up")
     with Store(here.paths.store) as store, contextlib.suppress(KeyboardInterrupt):
         last = store.last_event()
-        for event in store.events(node=node, service=service, since=begin):
+        most = None if since else _LAST
+        for event in store.events(node=only, service=service, since=begin, last=most):
             if event.id <= last:
                 _print(event, as_json)
         version = None
@@ -51,7 +52,7 @@ def show(
             if version == before:
                 time.sleep(_GLANCE)
                 continue
-            for event in store.events_after(last, node=node, service=service):
+            for event in store.events_after(last, node=only, service=service):
                 _print(event, as_json)
                 last = event.id
     return Code.DONE

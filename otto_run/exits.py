@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from enum import IntEnum
+from pathlib import Path
 
 
 class Code(IntEnum):
@@ -26,3 +29,8 @@ class Stop(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+def again(*more: str) -> str:
+    """The command as it was typed, and more: a hint leaves out nothing that was said."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:], *more])

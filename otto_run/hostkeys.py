@@ -25,7 +25,7 @@ from typing import Any
 from ansible_collections.otto.cluster.plugins.module_utils.ssh_way import way
 
 from otto_run import ssh
-from otto_run.exits import Code, Stop
+from otto_run.exits import Code, Stop, again
 
 _PREFERRED = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
 _SCAN_SECONDS = 5
@@ -241,8 +241,8 @@ def _meet(
             raise Stop(
                 Code.USAGE,
                 "These host keys are not known, and there is no terminal to ask at.\n"
-                "    next      compare the fingerprints, then: otto-run apply"
-                " --accept-new-host-keys",
+                "    next      compare the fingerprints, then:"
+                f" {again('--accept-new-host-keys')}",
             )
         if not ask("Do you trust these keys?"):
             raise Stop(Code.FAILED, "Nothing was done: the host keys were not accepted.")

@@ -106,22 +106,35 @@ class Session:
         return {node: target.services for node, target in self.targets.items()}
 
     def limited(self, limit: Sequence[str], word: str = "--limit") -> tuple[str, ...]:
-        """Node ids out of `--limit a,b`. Raises Stop for one that is not in the file.
+        """Node ids out of `--limit a,b`; none when none were asked for, which means all of them.
+        Raises Stop for one that is not in the file, and where an empty text was given: what a
+        script's variable lost does not become every node.
 
         word: what the person typed before it.
         """
         names = [name for part in limit for name in part.split(",") if name]
+        if limit and not names:
+            raise Stop(Code.USAGE, f"{word}: no node is named\n    nodes     {self._names}")
         unknown = [name for name in names if name not in self.nodes]
         if unknown:
             lines = []
             for name in unknown:
                 close = nearest(name, self.nodes)
                 lines.append(f"{word}: {name} is no node of {self.file.name}")
-                lines.append(
-                    f"    nearest   {close}" if close else f"    nodes     {', '.join(self.nodes)}"
-                )
+                lines.append(f"    nearest   {close}" if close else f"    nodes     {self._names}")
             raise Stop(Code.USAGE, "\n".join(lines))
         return tuple(dict.fromkeys(names))
+
+    def one(self, name: str, word: str) -> str:
+        """The node of that name. Raises Stop."""
+        found = self.limited([name], word)
+        if len(found) != 1 or found[0] != name:
+            raise Stop(Code.USAGE, f"{word}: one node at a time\n    nodes     {self._names}")
+        return name
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(self.nodes)
 
     def chosen(self, limit: Sequence[str]) -> list[Node]:
         return [node for node in self.nodes.values() if not limit or node.id in limit]

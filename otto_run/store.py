@@ -346,11 +346,11 @@ class Store:
         ]
 
     def events(
-        self, *, node: str = "", service: str = "", since: float = 0.0, last: int = 1000
+        self, *, node: str = "", service: str = "", since: float = 0.0, last: int | None = None
     ) -> list[EventRecord]:
-        """The last events since a moment, in the order in which they happened."""
+        """The events since a moment, in the order in which they happened. last: not more."""
         rows = self._select_events("at >= ?", node, service, since)
-        return rows[-last:]
+        return rows if last is None else rows[-last:]
 
     def events_after(self, id: int, *, node: str = "", service: str = "") -> list[EventRecord]:
         """What came after the event `id`, in the order in which it came."""

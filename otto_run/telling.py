@@ -17,8 +17,14 @@ if TYPE_CHECKING:
     from otto_run.runner import Outcome
 
 
-def conclude(here: Session, outcome: Outcome, failures: Sequence[Failure]) -> None:
-    """The table at the end of an apply, and what failed."""
+def conclude(
+    here: Session,
+    outcome: Outcome,
+    failures: Sequence[Failure],
+    *,
+    as_what: str = "as the file says",
+) -> None:
+    """The table at the end of an apply, and what failed. as_what: what the nodes are to be."""
     from otto_run.status import nodes_table
 
     shown = [
@@ -43,7 +49,7 @@ def conclude(here: Session, outcome: Outcome, failures: Sequence[Failure]) -> No
     for line in cut_off(outcome):
         print(line)
     if not outcome.changed and not failures:
-        print("Nothing to do: every node is as the file says.")
+        print(f"Nothing to do: every node is {as_what}.")
     else:
         print(f"{len(outcome.changed)} of {len(outcome.nodes)} nodes changed", end="")
         sick = len(outcome.failed | outcome.unreachable)

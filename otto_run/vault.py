@@ -13,6 +13,8 @@ from pathlib import Path
 
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 
+from otto_run.exits import Code, Stop
+
 Decrypt = Callable[[bytes | str], str]
 
 
@@ -62,5 +64,8 @@ def opened(password_file: Path | None, ask: bool) -> Iterator[Vault]:
         return
     named = password_file or os.environ.get("ANSIBLE_VAULT_PASSWORD_FILE")
     if named and not Path(named).expanduser().exists():
-        raise OttoError(f"The vault password file {named} is not there", next=f"ls -l {named}")
+        raise Stop(
+            Code.USAGE,
+            f"The vault password file {named} is not there\n    next      ls -l {named}",
+        )
     yield Vault(Path(named).expanduser().absolute() if named else None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import ast
 import json
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from otto_run import messages
+from otto_run.store import Store
 from tests.conftest import ROOT
-from tests.run.conftest import OTTO_RUN, Typed, free_port
+from tests.run.conftest import OTTO_RUN, REPORT, Typed, free_port, now
 
 GOOD = """
 cluster: {name: home}
@@ -39,7 +43,7 @@ def cluster(typed: Typed) -> Typed:
         (["status", "-f", "other.yaml"], 2, ["no other.yaml here"]),
         (["aply"], 2, ["aply"]),
         (["apply", "--nope"], 2, ["--nope"]),
-        (["plan", "--vault-password-file", "gone"], 1, ["gone", "is not there"]),
+        (["plan", "--vault-password-file", "gone"], 2, ["gone", "is not there"]),
     ],
 )
 def test_wrong_usage(typed: Typed, arguments: list[str], code: int, says: list[str]) -> None:
@@ -82,6 +86,8 @@ def test_limit_names_the_nearest_node(cluster: Typed, command: str) -> None:
         (["rollback"], ["Nothing was ever applied from here"]),
         (["history", "--node", "rpi-2"], ["--node: rpi-2 is no node", "nearest   rpi-02"]),
         (["adopt", "rpi-2", "web"], ["adopt: rpi-2 is no node", "nearest   rpi-02"]),
+        (["adopt", "rpi-01,rpi-02", "web"], ["adopt: one node at a time"]),
+        (["history", "--node", "rpi-01,rpi-02"], ["--node: one node at a time"]),
         (["apply", "gone.json"], ["there is no saved plan", "otto-run plan --out gone.json"]),
         (["apply", "otto.yaml"], ["no plan that this otto-run has saved"]),
         (["apply", "plan.json", "--limit", "rpi-01"], ["done as a whole"]),
@@ -97,15 +103,66 @@ def test_a_way_back_that_is_none_is_told(
         assert words in done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["down", "--yes", "--volumes", "--limit", ""],
+        ["apply", "--yes", "--limit", ","],
+        ["plan", "--limit", ""],
+        ["rollback", "--yes", "--limit", ""],
+        ["prune", "--limit", ""],
+        ["doctor", "--limit", ""],
+        ["rotate", ""],
+        ["push", "nginx:alpine", "--node", ""],
+        ["adopt", "", "web"],
+        ["history", "--node", ""],
+        ["events", "--node", ""],
+    ],
+)
+def test_a_node_without_a_name_is_not_every_node(cluster: Typed, arguments: list[str]) -> None:
+    """What a script's unset variable leaves."""
+    done = cluster(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert "no node is named" in done.stderr
+    assert "rpi-01, rpi-02" in done.stderr
+
+
+def test_a_saved_plan_without_nodes_is_none(cluster: Typed) -> None:
+    plan = {"otto": "plan", "format": 1, "cluster": "home", "made": 1, "nodes": {}}
+    (cluster.folder / "plan.json").write_text(json.dumps(plan))
+    done = cluster("apply", "plan.json")
+    assert done.returncode == 2
+    assert "no plan that this otto-run has saved" in done.stderr
+
+
+def test_what_is_no_longer_in_the_file_is_not_removed_unasked(cluster: Typed) -> None:
+    report = messages.report({"v": 1, **REPORT})
+    (cluster.state / "home").mkdir(parents=True)
+    with Store(cluster.state / "home" / "store.db") as store:
+        store.report("rpi-02", report, now())
+    done = cluster("apply", "--limit", "rpi-02")
+    assert done.returncode == 2
+    assert "- rpi-02: web" in done.stderr
+    assert "next      otto-run apply --limit rpi-02 --yes" in done.stderr
+
+
+def test_a_file_may_have_any_name(cluster: Typed) -> None:
+    """Ansible, which is given it, takes it for what it is."""
+    (cluster.folder / "otto.yaml").rename(cluster.folder / "prod.conf")
+    done = cluster("plan", "--json", "-f", "prod.conf")
+    failures = json.loads(done.stdout)["failures"]
+    assert {each["message"] for each in failures} == {"cannot be reached"}
+
+
 def test_history_before_anything_was_applied(cluster: Typed) -> None:
     assert cluster("history").stdout == "Nothing was applied from here yet.\n"
 
 
 def test_down_without_a_terminal_wants_yes(cluster: Typed) -> None:
-    done = cluster("down", "--volumes")
+    done = cluster("down", "--volumes", "--limit", "rpi-01", "-f", "./otto.yaml")
     assert done.returncode == 2
     assert "THE DATA" in done.stderr
-    assert "otto-run down --yes" in done.stderr
+    assert "otto-run down --volumes --limit rpi-01 -f ./otto.yaml --yes" in done.stderr
 
 
 def test_an_unreachable_node_is_told_with_cause_and_next_command(cluster: Typed) -> None:
@@ -140,6 +197,63 @@ def test_doctor_on_this_machine(typed: Typed) -> None:
     assert checks["python"]["state"] == "ok"
     assert checks["docker"]["state"] == "fail"
     assert checks["docker"]["next"] == "sudo systemctl start docker"
+
+
+def test_doctor_where_the_port_is_taken(typed: Typed) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        document = {
+            "cluster": {"name": "home"},
+            "mqtt": {"host": "127.0.0.1", "port": taken.getsockname()[1]},
+            "nodes": [{"id": "here", "host": "localhost", "docker_url": "unix:///none.sock"}],
+        }
+        (typed.folder / "otto.yaml").write_text(yaml.safe_dump(document))
+        done = typed("doctor", "--json")
+    checks = {check["name"]: check for check in json.loads(done.stdout)["nodes"][0]["checks"]}
+    assert "cannot be the broker there" in checks["broker"]["text"]
+    assert checks["broker"]["next"].startswith("ss -ltnp")
+
+
+def test_status_where_the_broker_does_not_answer(typed: Typed) -> None:
+    """The table all the same, and why it is no news."""
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.4", 0))
+        mute.listen()
+        (typed.folder / "otto.yaml").write_text(GOOD % mute.getsockname()[1])
+        done = typed("status")
+    assert done.returncode == 0, done.stderr
+    assert "rpi-02" in done.stdout
+    assert "This is what was known last" in done.stderr
+    assert "handshake operation timed out" in done.stderr
+
+
+def test_a_broker_that_did_not_come_up_hides_no_result(typed: Typed) -> None:
+    text = (GOOD % 1).replace("{host: 127.0.0.4, port: 1}", "{node: rpi-01}")
+    (typed.folder / "otto.yaml").write_text(text)
+    done = typed("up", "--once", "--yes")
+    assert done.returncode == 1
+    assert "2 failed" in done.stdout
+    assert "nothing listens on its SSH port" in done.stdout
+    assert "MQTT broker" in done.stderr
+
+
+def test_nohup_is_heard(cluster: Typed) -> None:
+    process = subprocess.Popen(
+        [OTTO_RUN, "events", "--follow"],
+        cwd=cluster.folder,
+        env=cluster.env,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    assert process.stderr is not None
+    assert "No control plane runs" in process.stderr.readline()
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.terminate()
+    assert process.wait(5) == 0
+    process.stderr.close()
 
 
 def test_status_before_anything_was_applied(cluster: Typed) -> None:

@@ -15,7 +15,8 @@ description:
     it and with O(ignore:otto_target), all that the node has to be.
   - A node without a user, or whose host is localhost, is this machine and is reached without SSH.
   - Files named C(otto.yaml), C(otto.yml), C(*.otto.yaml) and C(*.otto.yml) are read as they are;
-    any other YAML file is if it says C(plugin) V(otto.cluster.otto).
+    any other YAML file is if it says C(plugin) V(otto.cluster.otto). The file that C(otto-run) was
+    given is one, whatever its name (the environment variable E(OTTO_FILE)).
   - Put C(otto.cluster.otto) first in C(enable_plugins) of C(ansible.cfg), and let the file say
     C(plugin) V(otto.cluster.otto). Else the C(yaml) plugin takes a file with a mistake in it for an
     inventory without hosts, and hides the mistake.
@@ -113,6 +114,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         """Whether the file is Otto's: by its name, or because it says so."""
         if not super().verify_file(path) or Path(path).is_dir():
             return False
+        if _named_by_otto_run(path):
+            return True
         name = Path(path).name
         if name in _NAMES or name.endswith(_ENDINGS):
             return True
@@ -201,6 +204,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             self._add_host_to_keyed_groups(
                 self.get_option("keyed_groups"), variables, node.id, strict
             )
+
+
+def _named_by_otto_run(path: str) -> bool:
+    named = os.environ.get("OTTO_FILE", "")
+    return bool(named) and Path(named).exists() and Path(path).samefile(named)
 
 
 def _says_otto(path: Path) -> bool:
