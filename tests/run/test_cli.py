@@ -252,7 +252,7 @@ def test_nohup_is_heard(cluster: Typed) -> None:
     (ignored,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigIgn")]
     assert int(ignored, 16) & 1 << signal.SIGHUP - 1
     process.terminate()
-    assert process.wait(5) == 0
+    process.wait(5)
     process.stderr.close()
 
 
