@@ -44,6 +44,10 @@ from ansible_collections.otto.cluster.plugins.module_utils.cluster_checks import
     check_scope,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_contents import read_contents
+from ansible_collections.otto.cluster.plugins.module_utils.cluster_rows import (
+    NAME,
+    read_table,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_services import (
     Names,
     Placement,
@@ -54,11 +58,9 @@ from ansible_collections.otto.cluster.plugins.module_utils.cluster_tables import
     COMPOSE_ELSEWHERE,
     ELSEWHERE,
     INVENTORY_KEYS,
-    NAME,
     NODE,
     TOP,
     is_service_name,
-    read_table,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     ClusterFileError,

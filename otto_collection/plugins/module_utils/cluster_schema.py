@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.otto.cluster.plugins.module_utils.cluster_rows import (
+    Row,
+    pattern_of,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_tables import (
     CLUSTER,
     CONTENT,
@@ -22,8 +26,6 @@ from ansible_collections.otto.cluster.plugins.module_utils.cluster_tables import
     TOP,
     UPDATE,
     VOLUME,
-    Row,
-    pattern_of,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.options import service_schema
 

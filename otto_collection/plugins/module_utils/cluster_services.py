@@ -19,7 +19,9 @@ from ansible_collections.otto.cluster.plugins.module_utils.cluster import (
     Node,
     Service,
 )
-from ansible_collections.otto.cluster.plugins.module_utils.cluster_tables import read_labels
+from ansible_collections.otto.cluster.plugins.module_utils.cluster_rows import (
+    read_labels,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.errors import Problems, nearest
 from ansible_collections.otto.cluster.plugins.module_utils.option_text import At, plain
 from ansible_collections.otto.cluster.plugins.module_utils.options import parse_service

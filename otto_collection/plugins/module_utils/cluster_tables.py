@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import (
@@ -22,7 +21,26 @@ from ansible_collections.otto.cluster.plugins.module_utils.cluster import (
     SYSTEM_CA,
     TLS_PORT,
 )
-from ansible_collections.otto.cluster.plugins.module_utils.errors import nearest
+from ansible_collections.otto.cluster.plugins.module_utils.cluster_rows import (
+    BOOLEAN,
+    LABELS,
+    MAPPING,
+    NAME,
+    NAME_HELP,
+    TEXT,
+    Row,
+    absolute,
+    as_it_stands,
+    listed,
+    mapping,
+    pattern_of,
+    read_labels,
+    read_table,
+    secret_text,
+    texts,
+    texts_list,
+    whole_number,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.image_names import HUB
 from ansible_collections.otto.cluster.plugins.module_utils.option_text import (
     At,
@@ -32,9 +50,6 @@ from ansible_collections.otto.cluster.plugins.module_utils.option_text import (
     integer,
     matching,
     one_of,
-    pairs,
-    plain,
-    strings,
     text,
 )
 
@@ -45,78 +60,13 @@ CONTROL = "otto-run"
 """What stands in a node's place in the control plane's user name at the broker."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One key of one part of the file."""
-
-    key: str
-    parse: Parser
-    schema: Mapping[str, Any]
-    doc: str
-    required: bool = False
-
-
-NAME = "[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}"
 SERVICE_NAME = "[a-zA-Z0-9][a-zA-Z0-9_.-]{1,62}"
-NAME_HELP = "letters, digits, _ . -, at most 63, the first a letter or digit"
 STACK_NAME = "[a-z0-9][a-z0-9_-]{0,40}"
 STACK_NAME_HELP = "small letters, digits, _ and -, at most 41, the first a letter or digit"
 _HOST = r"[A-Za-z0-9_:][A-Za-z0-9_.:%-]*"
 _USER = r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]*\$?"
 _JUMP = r"[A-Za-z0-9_:\[][A-Za-z0-9_.:@,%\[\]-]*"
 _DOCKER_URL = r"unix:///[^\s]+|tcp://[^\s/:]+:[0-9]{1,5}|tcp://\[[0-9A-Fa-f:]+\]:[0-9]{1,5}"
-
-_TEXT = {"type": "string", "minLength": 1}
-_BOOLEAN = {"type": ["boolean", "string"]}
-_MAPPING = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
-_SCALAR = {"type": ["string", "number", "boolean", "null"]}
-_LABELS = {
-    "anyOf": [
-        {"type": "object", "additionalProperties": _SCALAR},
-        {"type": "array", "items": {"type": "string"}},
-    ]
-}
-
-
-def pattern_of(pattern: str) -> dict[str, Any]:
-    # A value may still hold a variable when an editor sees it.
-    return {"type": "string", "pattern": rf"^(?:{pattern})$|\$"}
-
-
-def _integer(low: int, high: int) -> dict[str, Any]:
-    return {
-        "anyOf": [
-            {"type": "integer", "minimum": low, "maximum": high},
-            {"type": "string", "pattern": r"^[0-9]+$|\$"},
-        ]
-    }
-
-
-def read_labels(raw: Any, at: At) -> dict[str, str]:
-    result: dict[str, str] = {}
-    for key, (value, where) in pairs(raw, at, "label").items():
-        content = "" if value is None else plain(value)
-        if content is None or not key.strip():
-            where.problem("is no label", found=value, expected="label: text")
-        else:
-            result[key] = content
-    return result
-
-
-def _texts(raw: Any, at: At) -> dict[str, str]:
-    """A mapping of text to text: driver_opts."""
-    if not isinstance(raw, Mapping):
-        at.problem("is not valid", found=raw, expected="a mapping")
-        return {}
-    return read_labels(raw, at)
-
-
-def _secret_text(raw: Any, at: At) -> str | None:
-    """Text that may hold anything, and is never shown."""
-    value = plain(raw)
-    if value is None:
-        at.problem("is no text", found=raw, expected="text")
-    return value
 
 
 def is_service_name(name: Any, at: At) -> bool:
@@ -140,32 +90,6 @@ def _node_id(raw: Any, at: At) -> str | None:
     return value
 
 
-def _absolute(raw: Any, at: At) -> str | None:
-    value = text(raw, at)
-    if value is not None and not value.startswith("/"):
-        at.problem("is a relative path", found=raw, expected="an absolute path on the node")
-        return None
-    return value
-
-
-def _mapping(raw: Any, at: At) -> Mapping[str, Any] | None:
-    if not isinstance(raw, Mapping):
-        at.problem("is not valid", found=raw, expected="a mapping")
-        return None
-    return raw
-
-
-def _list(raw: Any, at: At) -> list[Any] | None:
-    if not isinstance(raw, list):
-        at.problem("is not valid", found=raw, expected="a list")
-        return None
-    return raw
-
-
-def _as_it_stands(raw: Any, at: At) -> Any:  # noqa: ARG001
-    return raw
-
-
 def _plugin(raw: Any, at: At) -> str | None:
     if raw not in PLUGIN_NAMES:
         at.problem("is another plugin's", found=raw, expected=PLUGIN_NAMES[0])
@@ -186,13 +110,13 @@ CLUSTER = (
     Row(
         "known_hosts",
         text,
-        _TEXT,
+        TEXT,
         "File with the nodes' host keys, relative to otto.yaml. Left out, Otto keeps its own.",
     ),
 )
 
 TLS = (
-    Row("ca", text, _TEXT, "File of this machine with the CA that signed the broker's certificate, "
+    Row("ca", text, TEXT, "File of this machine with the CA that signed the broker's certificate, "
         f"relative to otto.yaml; {SYSTEM_CA}: a CA that the nodes trust anyhow.", required=True),
 )  # fmt: skip
 
@@ -211,16 +135,16 @@ MQTT = (
         "Address of the broker as the nodes reach it; with node, that node's host if left out."),
     Row("node", matching(NAME, NAME_HELP), pattern_of(NAME),
         "Node that the broker is installed on; left out, `otto-run up` is the broker."),
-    Row("port", _port, _integer(1, 65535),
+    Row("port", _port, whole_number(1, 65535),
         f"Port of the broker; {TLS_PORT} if left out, {PORT} without TLS."),
-    Row("tls", _tls, {"anyOf": [_BOOLEAN, {"type": "object", "required": ["ca"],
-        "properties": {"ca": _TEXT}, "additionalProperties": False}]},
+    Row("tls", _tls, {"anyOf": [BOOLEAN, {"type": "object", "required": ["ca"],
+        "properties": {"ca": TEXT}, "additionalProperties": False}]},
         "off: everything in clear. {ca: FILE}: a broker of your own, with another CA than Otto's. "
         "Left out: on, with a CA that Otto makes."),
-    Row("username", _secret_text, _TEXT,
+    Row("username", secret_text, TEXT,
         "Name to log in with at a broker of your own; left out, every node has an account."),
-    Row("password", _secret_text, {"type": "string"}, "Password to log in with; use !vault."),
-    Row("keepalive", integer(5, 3600), _integer(5, 3600),
+    Row("password", secret_text, {"type": "string"}, "Password to log in with; use !vault."),
+    Row("keepalive", integer(5, 3600), whole_number(5, 3600),
         "Seconds between signs of life; 30 if left out."),
 )  # fmt: skip
 
@@ -231,16 +155,16 @@ NODE = (
         "Address of the node. localhost is this machine: no SSH.", required=True),
     Row("user", matching(_USER, "a user name"), pattern_of(_USER),
         "SSH user. Without one the node is this machine, or an engine that docker_url reaches."),
-    Row("port", _port, _integer(1, 65535), "SSH port; 22 if left out."),
-    Row("identity_file", text, _TEXT, "Private key for SSH, relative to otto.yaml."),
+    Row("port", _port, whole_number(1, 65535), "SSH port; 22 if left out."),
+    Row("identity_file", text, TEXT, "Private key for SSH, relative to otto.yaml."),
     Row("jump", matching(_JUMP, "a node's id, or user@host:port"), pattern_of(_JUMP),
         "SSH goes through this host: the id of a node, or user@host:port."),
-    Row("python", text, _TEXT, "Python on the node; /usr/bin/python3 if left out."),
-    Row("become", boolean, _BOOLEAN, "Use sudo; true if left out, unless user is root."),
+    Row("python", text, TEXT, "Python on the node; /usr/bin/python3 if left out."),
+    Row("become", boolean, BOOLEAN, "Use sudo; true if left out, unless user is root."),
     Row("docker_url", matching(_DOCKER_URL, "unix:///path or tcp://host:port"),
         pattern_of(_DOCKER_URL), f"Where the node finds its engine; {DOCKER_URL} if left out."),
-    Row("labels", read_labels, _LABELS, "Labels, for services to be placed by and for groups."),
-    Row("state_dir", _absolute, pattern_of("/.+"), "Where Otto keeps the node's target."),
+    Row("labels", read_labels, LABELS, "Labels, for services to be placed by and for groups."),
+    Row("state_dir", absolute, pattern_of("/.+"), "Where Otto keeps the node's target."),
 )  # fmt: skip
 
 
@@ -252,7 +176,7 @@ def _ipam(raw: Any, at: At) -> list[dict[str, str]] | None:
 
 
 def _ipam_config(raw: Any, at: At) -> list[dict[str, str]]:
-    entries = _list(raw, at) or []
+    entries = listed(raw, at) or []
     return [read_table(_SUBNET, entry, at.sub(i)) or {} for i, entry in enumerate(entries)]
 
 
@@ -260,29 +184,29 @@ _CIDR = r"[0-9A-Fa-f:.]+/[0-9]{1,3}"
 _SUBNET = (
     Row("subnet", matching(_CIDR, "a subnet such as 172.28.0.0/16"), pattern_of(_CIDR),
         "Subnet of the network.", required=True),
-    Row("gateway", matching("[0-9A-Fa-f:.]+", "an IP address"), _TEXT, "Address of the gateway."),
+    Row("gateway", matching("[0-9A-Fa-f:.]+", "an IP address"), TEXT, "Address of the gateway."),
     Row("ip_range", matching(_CIDR, "a subnet"), pattern_of(_CIDR), "Where addresses come from."),
-    Row("aux_addresses", _texts, _MAPPING, "Addresses that are taken: name to address."),
+    Row("aux_addresses", texts, MAPPING, "Addresses that are taken: name to address."),
 )  # fmt: skip
 _IPAM = (
-    Row("driver", matching("default", "default"), _TEXT, "Only the engine's own: default."),
+    Row("driver", matching("default", "default"), TEXT, "Only the engine's own: default."),
     Row("config", _ipam_config, {"type": "array", "items": {"type": "object"}}, "Subnets."),
 )
 
 _OBJECT = (
     Row("name", matching(SERVICE_NAME, NAME_HELP), pattern_of(SERVICE_NAME),
         "Name in the engine; <cluster>_<key> if left out."),
-    Row("external", boolean, _BOOLEAN, "It exists already: Otto neither makes nor removes it."),
-    Row("driver", text, _TEXT, "Driver; the engine's own if left out."),
-    Row("driver_opts", _texts, _MAPPING, "Options of the driver."),
-    Row("labels", read_labels, _LABELS, "Labels of the engine object."),
+    Row("external", boolean, BOOLEAN, "It exists already: Otto neither makes nor removes it."),
+    Row("driver", text, TEXT, "Driver; the engine's own if left out."),
+    Row("driver_opts", texts, MAPPING, "Options of the driver."),
+    Row("labels", read_labels, LABELS, "Labels of the engine object."),
 )  # fmt: skip
 VOLUME = _OBJECT
 NETWORK = (
     *_OBJECT,
-    Row("internal", boolean, _BOOLEAN, "No way out of the network."),
-    Row("attachable", boolean, _BOOLEAN, "Containers that are not services may join."),
-    Row("enable_ipv6", boolean, _BOOLEAN, "IPv6 as well."),
+    Row("internal", boolean, BOOLEAN, "No way out of the network."),
+    Row("attachable", boolean, BOOLEAN, "Containers that are not services may join."),
+    Row("enable_ipv6", boolean, BOOLEAN, "IPv6 as well."),
     Row("ipam", _ipam, {"type": "object"}, "Subnets, as in compose: {config: [{subnet: ...}]}."),
 )
 
@@ -298,15 +222,15 @@ def _no_store(raw: Any, at: At) -> None:
 
 
 CONTENT = (
-    Row("file", text, _TEXT, "File of this machine, relative to otto.yaml; a vaulted one is "
+    Row("file", text, TEXT, "File of this machine, relative to otto.yaml; a vaulted one is "
         "decrypted."),
-    Row("environment", matching("[A-Za-z_][A-Za-z0-9_]*", "the name of a variable"), _TEXT,
+    Row("environment", matching("[A-Za-z_][A-Za-z0-9_]*", "the name of a variable"), TEXT,
         "Variable of this machine's environment, or of .env, that holds it."),
-    Row("content", _secret_text, {"type": ["string", "number", "boolean"]},
+    Row("content", secret_text, {"type": ["string", "number", "boolean"]},
         "The text itself; use !vault for a secret."),
-    Row("external", _no_store, _BOOLEAN, "Refused: an engine without Swarm keeps none."),
-    Row("name", text, _TEXT, "Taken, and without effect: no engine object is made of it."),
-    Row("labels", read_labels, _LABELS, "Taken, and without effect, as name."),
+    Row("external", _no_store, BOOLEAN, "Refused: an engine without Swarm keeps none."),
+    Row("name", text, TEXT, "Taken, and without effect: no engine object is made of it."),
+    Row("labels", read_labels, LABELS, "Taken, and without effect, as name."),
 )  # fmt: skip
 """A secret or a config: one of file, environment, content."""
 _SWARM = dict.fromkeys(
@@ -319,7 +243,7 @@ CONTENT_SOURCES = ("file", "environment", "content")
 def _contents(raw: Any, at: At) -> dict[str, dict[str, Any]]:
     """key -> {one of CONTENT_SOURCES: text}; what says none, or two, is told and left out."""
     result: dict[str, dict[str, Any]] = {}
-    for key, value in (_mapping(raw, at) or {}).items():
+    for key, value in (mapping(raw, at) or {}).items():
         where = at.sub(key)
         if not re.fullmatch(NAME, key):
             where.problem("is no name", found=key, expected=NAME_HELP)
@@ -345,10 +269,10 @@ def _external_name(raw: Any) -> Any:
 
 
 REGISTRY = (
-    Row("username", _secret_text, _TEXT, "Name to log in with.", required=True),
-    Row("password", _secret_text, {"type": ["string", "number"]},
+    Row("username", secret_text, TEXT, "Name to log in with.", required=True),
+    Row("password", secret_text, {"type": ["string", "number"]},
         "Password or token; use !vault or ${VAR}."),
-    Row("password_file", text, _TEXT, "File of this machine that holds it, relative to otto.yaml; "
+    Row("password_file", text, TEXT, "File of this machine that holds it, relative to otto.yaml; "
         "a vaulted one is decrypted."),
 )  # fmt: skip
 _REGISTRY = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?"
@@ -357,7 +281,7 @@ _REGISTRY = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?"
 def _registries(raw: Any, at: At) -> dict[str, dict[str, Any]]:
     """host -> {username, and password or password_file}."""
     result: dict[str, dict[str, Any]] = {}
-    for key, value in (_mapping(raw, at) or {}).items():
+    for key, value in (mapping(raw, at) or {}).items():
         where = at.sub(key)
         host = re.sub(r"^https?://|/.*$", "", key)
         if host.endswith(".docker.io"):
@@ -385,7 +309,7 @@ def _keep(raw: Any, at: At) -> int | None:
 
 
 IMAGES = (
-    Row("keep", _keep, {"anyOf": [_integer(0, 100), {"const": "all"}]},
+    Row("keep", _keep, {"anyOf": [whole_number(0, 100), {"const": "all"}]},
         "How many earlier sets of images stay on a node to go back to; older ones that Otto "
         f"brought and no container uses are removed by an apply. {KEEP_IMAGES} if left out; all "
         "removes none."),
@@ -399,7 +323,7 @@ def _images(raw: Any, at: At) -> dict[str, Any] | None:
 def _objects(rows: Sequence[Row]) -> Parser:
     def parse(raw: Any, at: At) -> dict[str, dict[str, Any]]:
         result: dict[str, dict[str, Any]] = {}
-        for key, value in (_mapping(raw, at) or {}).items():
+        for key, value in (mapping(raw, at) or {}).items():
             where = at.sub(key)
             if not re.fullmatch(NAME, key):
                 where.problem("is no name", found=key, expected=NAME_HELP)
@@ -443,34 +367,29 @@ def _mqtt(raw: Any, at: At) -> dict[str, Any] | None:
     return {"port": TLS_PORT if found["tls"] else PORT, **found}
 
 
-def _texts_list(raw: Any, at: At) -> list[str]:
-    """One text or a list of them, in order."""
-    return strings(raw, at) or []
-
-
 EXTENDS = (
-    Row("service", text, _TEXT, "Name of the service whose keys this one starts from.",
+    Row("service", text, TEXT, "Name of the service whose keys this one starts from.",
         required=True),
-    Row("file", text, _TEXT, "File that it stands in, relative to this one; this one if left out."),
+    Row("file", text, TEXT, "File that it stands in, relative to this one; this one if left out."),
 )  # fmt: skip
 ENV_FILE = (
-    Row("path", text, _TEXT, "The file, relative to the one that names it.", required=True),
-    Row("required", boolean, _BOOLEAN, "false: it may be missing."),
-    Row("format", one_of("raw"), _TEXT, "raw: neither quotes nor variables."),
+    Row("path", text, TEXT, "The file, relative to the one that names it.", required=True),
+    Row("required", boolean, BOOLEAN, "false: it may be missing."),
+    Row("format", one_of("raw"), TEXT, "raw: neither quotes nor variables."),
 )
-_FILES = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
+_FILES = {"anyOf": [TEXT, {"type": "array", "items": TEXT}]}
 INCLUDE = (
-    Row("path", _texts_list, _FILES, "Compose files; a later one is laid over those before.",
+    Row("path", texts_list, _FILES, "Compose files; a later one is laid over those before.",
         required=True),
-    Row("project_directory", text, _TEXT, "What their relative paths mean; the first one's "
+    Row("project_directory", text, TEXT, "What their relative paths mean; the first one's "
         "directory if left out."),
-    Row("env_file", _texts_list, _FILES, "Their variables, instead of .env beside them."),
+    Row("env_file", texts_list, _FILES, "Their variables, instead of .env beside them."),
 )  # fmt: skip
 _INCLUDES = {
     "type": "array",
     "items": {
         "anyOf": [
-            _TEXT,
+            TEXT,
             {
                 "type": "object",
                 "properties": {row.key: {"description": row.doc, **row.schema} for row in INCLUDE},
@@ -482,15 +401,15 @@ _INCLUDES = {
 }
 
 STACK = (
-    Row("compose", _texts_list, _FILES, "The compose.yaml, relative to otto.yaml; of several, a "
+    Row("compose", texts_list, _FILES, "The compose.yaml, relative to otto.yaml; of several, a "
         "later one is laid over those before.", required=True),
-    Row("node", _as_it_stands, {}, "Where its services run: an id, a list, labels, or all."),
+    Row("node", as_it_stands, {}, "Where its services run: an id, a list, labels, or all."),
     Row("name", matching(STACK_NAME, STACK_NAME_HELP), pattern_of(STACK_NAME),
         "Name of the stack, before the names of its services, networks and volumes; "
         "the compose project's own if left out."),
-    Row("profiles", _texts_list, _FILES, "Profiles of the compose file that are to run."),
-    Row("env_file", _texts_list, _FILES, "Files with its variables, instead of .env beside it."),
-    Row("directory", _absolute, pattern_of("/.+"), "Directory of the nodes that relative paths of "
+    Row("profiles", texts_list, _FILES, "Profiles of the compose file that are to run."),
+    Row("env_file", texts_list, _FILES, "Files with its variables, instead of .env beside it."),
+    Row("directory", absolute, pattern_of("/.+"), "Directory of the nodes that relative paths of "
         "volumes mean; /srv/<name> if left out."),
 )  # fmt: skip
 
@@ -505,22 +424,22 @@ NODES_SCHEMA: Mapping[str, Any] = {
     "anyOf": [
         {"type": "string"},
         {"type": "array", "items": {"type": "string"}, "minItems": 1},
-        _MAPPING,
+        MAPPING,
     ]
 }
 """Nodes as a person names them: an id, a list of ids, labels."""
 
 UPDATE = (
-    Row("parallelism", integer(0, 10000), _integer(0, 10000),
+    Row("parallelism", integer(0, 10000), whole_number(0, 10000),
         "How many nodes are changed at once; 0, or left out: all."),
-    Row("delay", _pause, _TEXT, "Pause between two batches of nodes, such as 30s."),
+    Row("delay", _pause, TEXT, "Pause between two batches of nodes, such as 30s."),
     Row("order", one_of("start-first", "stop-first"),
         {"enum": ["start-first", "stop-first"]},
         "stop-first: for every service; start-first is done anyhow where it can be."),
-    Row("max_failures", integer(0, 10000), _integer(0, 10000),
+    Row("max_failures", integer(0, 10000), whole_number(0, 10000),
         "Nodes that may fail before no further one is begun; 0 if left out."),
     # Which nodes these are is known only beside the nodes.
-    Row("canary", _as_it_stands, {"anyOf": [{"type": "integer"}, *NODES_SCHEMA["anyOf"]]},
+    Row("canary", as_it_stands, {"anyOf": [{"type": "integer"}, *NODES_SCHEMA["anyOf"]]},
         "Nodes that go first, alone: how many, an id, a list of ids, or labels."),
 )  # fmt: skip
 
@@ -543,11 +462,11 @@ def _update(raw: Any, at: At) -> dict[str, Any] | None:
 TOP = (
     Row("cluster", _cluster, {}, "The cluster itself.", required=True),
     Row("mqtt", _mqtt, {}, "The broker that agents report to. Without it they heal in silence."),
-    Row("nodes", _list, {}, "The Docker hosts.", required=True),
-    Row("services", _as_it_stands, {}, "What runs, and where."),
-    Row("stacks", _as_it_stands, {}, "Compose files that are taken as they are, and where."),
-    Row("include", _as_it_stands, _INCLUDES, "Compose files whose services belong to this file."),
-    Row("profiles", _as_it_stands, _FILES, "Profiles that are to run, of services that have some."),
+    Row("nodes", listed, {}, "The Docker hosts.", required=True),
+    Row("services", as_it_stands, {}, "What runs, and where."),
+    Row("stacks", as_it_stands, {}, "Compose files that are taken as they are, and where."),
+    Row("include", as_it_stands, _INCLUDES, "Compose files whose services belong to this file."),
+    Row("profiles", as_it_stands, _FILES, "Profiles that are to run, of services that have some."),
     Row("networks", _objects(NETWORK), {}, "Networks, as in compose."),
     Row("volumes", _objects(VOLUME), {}, "Named volumes, as in compose."),
     Row("secrets", _contents, {}, "Contents that services get as files under /run/secrets."),
@@ -556,10 +475,10 @@ TOP = (
     Row("images", _images, {}, "Which images stay on a node."),
     Row("update", _update, {}, "How a change goes over the nodes; left out, all at once."),
     Row("plugin", _plugin, {"enum": list(PLUGIN_NAMES)}, "The inventory plugin, for Ansible."),
-    Row("strict", boolean, _BOOLEAN, "Ansible: a wrong expression in compose or groups is fatal."),
-    Row("compose", _mapping, {"type": "object"}, "Ansible: host variables from expressions."),
-    Row("groups", _mapping, {"type": "object"}, "Ansible: groups from conditions."),
-    Row("keyed_groups", _list, {"type": "array"}, "Ansible: groups from values."),
+    Row("strict", boolean, BOOLEAN, "Ansible: a wrong expression in compose or groups is fatal."),
+    Row("compose", mapping, {"type": "object"}, "Ansible: host variables from expressions."),
+    Row("groups", mapping, {"type": "object"}, "Ansible: groups from conditions."),
+    Row("keyed_groups", listed, {"type": "array"}, "Ansible: groups from values."),
 )
 
 ELSEWHERE = {
@@ -570,8 +489,8 @@ ELSEWHERE = {
 """Keys of compose's top level that are not Otto's."""
 
 COMPOSE = (
-    Row("name", text, _TEXT, "Name of the project."),
-    Row("version", _as_it_stands, {}, "Taken, and without effect, as in compose."),
+    Row("name", text, TEXT, "Name of the project."),
+    Row("version", as_it_stands, {}, "Taken, and without effect, as in compose."),
     *(row for row in TOP if row.key in ("services", "networks", "volumes", "secrets", "configs")),
 )
 """A compose file that is a stack, what it includes taken in."""
@@ -579,41 +498,3 @@ COMPOSE_ELSEWHERE = {
     "models": "plain engines have none: run the model as a service",
     **dict.fromkeys(("cluster", "nodes", "mqtt", "stacks"), "it belongs into otto.yaml"),
 }
-
-
-def read_table(
-    rows: Sequence[Row], raw: Any, at: At, elsewhere: Mapping[str, str] | None = None
-) -> dict[str, Any] | None:
-    """Values by key of a mapping; only what is written and valid. None if it is no mapping."""
-    known = {row.key: row for row in rows}
-    if not isinstance(raw, Mapping):
-        needed = ", ".join(row.key for row in rows if row.required) or ", ".join(known)
-        at.problem("is not valid", found=raw, expected=f"a mapping with {needed}")
-        return None
-    result: dict[str, Any] = {}
-    for key, value in raw.items():
-        if key.startswith("x-"):
-            continue
-        if key not in known:
-            hint = (elsewhere or {}).get(key, "")
-            at.sub(key).problem(
-                "is no key that is known here",
-                nearest="" if hint else nearest(key, known),
-                hint=hint,
-                expected="" if hint or nearest(key, known) else "one of " + ", ".join(known),
-            )
-            continue
-        # `services:` with all of it commented out is no wish to remove everything.
-        if value is None and key == "services":
-            at.sub(key).problem(
-                "is empty", expected="services", hint="write services: [] to run none at all"
-            )
-        if value is None and not known[key].required:
-            continue
-        parsed = known[key].parse(value, at.sub(key))
-        if parsed is not None:
-            result[key] = parsed
-    for row in rows:
-        if row.required and row.key not in raw:
-            at.problem(f"has no {row.key}", expected=f"a key {row.key}", hint=row.doc)
-    return result

@@ -13,12 +13,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.otto.cluster.plugins.module_utils.cluster_rows import (
+    NAME,
+    NAME_HELP,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_tables import (
     ENV_FILE,
     EXTENDS,
     INCLUDE,
-    NAME,
-    NAME_HELP,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.compose_merge import (
     merge_files,

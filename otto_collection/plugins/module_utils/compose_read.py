@@ -12,7 +12,10 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.otto.cluster.plugins.module_utils.cluster_tables import Row, read_table
+from ansible_collections.otto.cluster.plugins.module_utils.cluster_rows import (
+    Row,
+    read_table,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     ClusterFileError,
     Problem,
