@@ -57,10 +57,10 @@ class Reading:
     cpu: float
 
 
-def parsed(text: str) -> dict[str, Reading]:
-    """Unit -> reading, of those that ran."""
+def read(fleet: Fleet, node: Node) -> dict[str, Reading]:
+    """Unit -> reading, of those that run."""
     found = {}
-    for line in text.splitlines():
+    for line in fleet.shell.run(node, _READ).splitlines():
         unit, *words = line.split()
         if len(words) == 6:
             pid, rss, pss, private, ticks, hertz = (int(word) for word in words)
@@ -100,7 +100,7 @@ class Cost:
                 return
 
     def _look(self, node: Node) -> None:
-        for unit, reading in parsed(self._fleet.shell.run(node, _READ)).items():
+        for unit, reading in read(self._fleet, node).items():
             self._seen[node.id, unit].append(reading)
 
     def rows(self) -> list[list[str]]:

@@ -70,7 +70,7 @@ class Ring:
         self._waiting: collections.deque[Sample] = collections.deque()  # not in the file yet
         self._held: dict[str, Ranges] = {}  # boot -> numbers that no listener has stored
         self._gaps: dict[str, Ranges] = {}  # boot -> numbers that are gone
-        self._released: list[Gap] = []  # in the file still, and held no more
+        self._released: dict[str, Ranges] = {}  # boot -> numbers in the file, and held no more
         self._gaps_saved = True
         self._alarms: collections.deque[tuple[str, str]] = collections.deque()
 
@@ -125,6 +125,9 @@ class Ring:
             for boot, ranges in stored.items():
                 for first, last in ranges:
                     self._remove(boot, first, last)
+            for sample in self._waiting:
+                if not self._is_held(sample):
+                    self._never_saved(sample)
             self._waiting = collections.deque(filter(self._is_held, self._waiting))
 
     def gaps(self) -> list[Gap]:
@@ -213,7 +216,7 @@ class Ring:
         self._shut()
         set_aside(self.path)
         self._base = self._base or 0
-        self._released = []
+        self._released = {}
         lost = 0
         for boot, ranges in list(self._held.items()):
             for sample in self._waiting:
@@ -240,9 +243,10 @@ class Ring:
         if not (self._waiting or self._released or not self._gaps_saved):
             return
         moved = [_moved(sample, self._base) for sample in self._waiting]
-        self._file.save(moved, self._released, None if self._gaps_saved else self._gaps)
+        released = [(boot, *pair) for boot, ranges in self._released.items() for pair in ranges]
+        self._file.save(moved, released, None if self._gaps_saved else self._gaps)
         self._waiting.clear()
-        self._released = []
+        self._released = {}
         self._gaps_saved = True
         if self._failing:
             self._failing = False
@@ -268,7 +272,7 @@ class Ring:
         wanted = max(1, self._rows // 100)
         for kind in (messages.METRICS, messages.EVENT):
             # What was released is in the file still.
-            spare = sum(last - first + 1 for _, first, last in self._released)
+            spare = sum(ranges.count for ranges in self._released.values())
             for boot, seq in self._file.oldest(kind, wanted + spare) if wanted else ():
                 if wanted and seq in self._held.get(boot, ()):
                     self._lose(boot, seq)
@@ -279,6 +283,7 @@ class Ring:
         gone = gone or self._waiting[0]
         self._waiting.remove(gone)
         self._lose(gone.boot, gone.seq)
+        self._never_saved(gone)
 
     def _lose(self, boot: str, seq: int) -> None:
         self._remove(boot, seq, seq)
@@ -295,10 +300,17 @@ class Ring:
         held = self._held.get(boot)
         if held is None:
             return
-        self._released += [(boot, *pair) for pair in held.within(first, last)]
+        released = self._released.setdefault(boot, Ranges())
+        for pair in held.within(first, last):
+            released.add(*pair)
         held.remove(first, last)
         if not held:
             del self._held[boot]
+
+    def _never_saved(self, sample: Sample) -> None:
+        """It waits in memory: there is nothing of it to be taken out of the file."""
+        if sample.boot in self._released:
+            self._released[sample.boot].remove(sample.seq, sample.seq)
 
     def _is_held(self, sample: Sample) -> bool:
         return sample.seq in self._held.get(sample.boot, ())

@@ -45,6 +45,7 @@ class Teller:
         self._said: Mapping[str, Any] | None = None
         self._about_target = ""
         self._about_disk = ""
+        self._about_node: frozenset[str] = frozenset()
         self._docker_gone = False
 
     # ---- a round that could work
@@ -60,13 +61,19 @@ class Teller:
             services[standing.name] = _shown(standing)
             if not standing.tried and standing.failure is not None:
                 errors.append(dict(standing.failure))
-        for error in report.errors:
-            if not error["service"]:
-                text = "{} ({})".format(error["message"], error["cause"])
+        about_node = {
+            "{} ({})".format(error["message"], error["cause"]): None
+            for error in report.errors
+            if not error["service"]
+        }
+        for text in about_node:
+            if text not in self._about_node:
                 log.error("%s", text)
                 self._voice.event(messages.FAILED, text)
+        self._about_node = frozenset(about_node)
         body = {**report.to_json(), "services": services, "errors": errors, "target": source}
-        self._publish(body, sweep or report.changed or bool(report.errors))
+        tried = any(error["service"] for error in report.errors)
+        self._publish(body, sweep or report.changed or tried)
 
     def _say(self, standing: Standing) -> None:
         """What was done for one service; nothing where nothing was. The same failure again stands

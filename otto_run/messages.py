@@ -64,7 +64,7 @@ class Message:
         age = self.body.get("age", 0.0)
         if age is None:
             return max(0.0, min(now, time)), time > now + SKEW
-        return now - age, abs(now - age - time) > SKEW
+        return max(0.0, now - age), abs(now - age - time) > SKEW
 
 
 def topic_filters(cluster: str) -> list[str]:

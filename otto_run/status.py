@@ -94,7 +94,8 @@ def agent_state(record: NodeRecord, now: float) -> str:
         return record.state or "unknown"
     if record.state == "offline":
         return "offline"
-    return "online" if now - record.seen <= STALE_AFTER else "stale"
+    # From after now: this machine's clock was set back since.
+    return "online" if abs(now - record.seen) <= STALE_AFTER else "stale"
 
 
 def assess(

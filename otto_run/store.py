@@ -184,30 +184,34 @@ class Store:
             (state, boot, conn, body["agent"], message.node),
         )
         if state == "online":
-            self._db.execute(
-                "UPDATE nodes SET seen = max(ifnull(seen, 0), ?) WHERE node = ?",
-                (message.seen(now), message.node),
-            )
+            self._seen(message, now)
 
     def _alive(self, message: Message, now: float) -> None:
         """Who speaks is there. A retained message only tells when its sender last spoke."""
-        state = "state" if message.retained else "'online'"
+        if not message.retained:
+            self._db.execute("UPDATE nodes SET state = 'online' WHERE node = ?", (message.node,))
+        self._seen(message, now)
+
+    def _seen(self, message: Message, now: float) -> None:
+        # What is live is news whatever was noted, by a clock that was ahead then.
+        least = "min(ifnull(seen, 0), :now)" if message.retained else "0"
         self._db.execute(
-            f"UPDATE nodes SET state = {state}, seen = max(ifnull(seen, 0), ?) WHERE node = ?",
-            (message.seen(now), message.node),
+            f"UPDATE nodes SET seen = max({least}, :seen) WHERE node = :node",
+            {"now": now, "seen": message.seen(now), "node": message.node},
         )
 
     def _report(self, message: Message, now: float) -> None:
-        self.report(message.node, message.body, message.seen(now))
+        self.report(message.node, message.body, message.seen(now), live=not message.retained)
 
-    def report(self, node: str, body: Mapping[str, Any], seen: float) -> None:
-        """Keep the last report; that of an apply counts as well as the agent's."""
+    def report(self, node: str, body: Mapping[str, Any], seen: float, *, live: bool = True) -> None:
+        """Keep the last report; that of an apply counts as well as the agent's. live: it is the
+        last one, whatever the clock says."""
         self._db.execute(
             "INSERT INTO nodes (node, report, report_seen) VALUES (?, ?, ?)"
             " ON CONFLICT (node) DO UPDATE SET report = excluded.report,"
             " report_seen = excluded.report_seen"
-            " WHERE excluded.report_seen >= ifnull(report_seen, 0)",
-            (node, _text(body), seen),
+            " WHERE ? OR excluded.report_seen >= ifnull(report_seen, 0)",
+            (node, _text(body), seen, live),
         )
 
     def _metrics(self, message: Message, now: float) -> None:
@@ -304,7 +308,9 @@ class Store:
     def nodes(self, lost_since: float = 0.0) -> dict[str, NodeRecord]:
         lost = dict(
             self._db.execute(
-                "SELECT node, sum(lost) FROM events WHERE at >= ? AND lost > 0 GROUP BY node",
+                # total(): as many as a node says; a sum that is too large would be an error.
+                "SELECT node, CAST(total(lost) AS INTEGER) FROM events"
+                " WHERE at >= ? AND lost > 0 GROUP BY node",
                 (lost_since,),
             ).fetchall()
         )

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from bench.cost import AGENT, read
 from bench.fleet import Fleet, end
-from bench.footprint import AGENT, read
 from bench.hosts import close_masters
 from otto_agent import metrics_table
 from tests.conftest import LAB_HOSTS, LAB_OFFSET, LabHost, wait_for
@@ -72,7 +72,7 @@ def samples(fleet: Fleet, node: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("number", [0, 1], ids=NAMES)
 def test_it_is_light(fleet: Fleet, number: int) -> None:
-    reading = read(fleet, fleet.nodes[number], AGENT)
+    reading = read(fleet, fleet.nodes[number])[AGENT]
     assert reading.rss <= MOST, reading
 
 

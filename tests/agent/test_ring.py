@@ -193,6 +193,10 @@ def test_a_read_only_disk(make: Callable[..., Ring], small_disk: Path, alarms: A
     put(ring, "me", first=2)
     assert [kind for kind, _ in alarms] == [messages.NODE]
     assert numbers(ring)[-2:] == [2, 3]
+    for seq in range(100, 200):
+        put(ring, "m", first=seq)
+        ring.release({"b": [(seq, seq)]})
+    assert not any(ring._released.values()), "what was never in the file"
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     put(ring, "m", first=4)
     assert numbers(ring) == [1, 2, 3, 4] and len(alarms) == 1

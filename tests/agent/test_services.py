@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from ansible_collections.otto.cluster.plugins.module_utils.reconcile import Report
 
 from otto_agent.backoff import worth_telling
+from otto_agent.config import Config
 from otto_agent.pulse import IDLE, MARGIN, Pulse
 from otto_agent.services import Services
+from otto_agent.tell import Teller
 from otto_agent.watch import Death
 
 
@@ -32,6 +35,29 @@ def report(**services: Any) -> Report:
 
 
 FAILURE = {"service": "web", "message": "no", "cause": "because", "next": ""}
+
+
+class Said:
+    def __init__(self) -> None:
+        self.reports: list[Any] = []
+        self.events: list[str] = []
+
+    def report(self, body: Any) -> None:
+        self.reports.append(body)
+
+    def event(self, kind: str, text: str, service: str = "") -> None:
+        assert (kind, service) == ("failed", "")
+        self.events.append(text)
+
+
+def test_what_a_node_lacks_for_long_is_news_once() -> None:
+    said = Said()
+    teller = Teller(Config("c", "n"), said)
+    missing = {"service": "", "message": "no volume", "cause": "it is another one", "next": ""}
+    for errors in ((missing,), (missing,), (), (missing,), (missing,)):
+        teller.round(replace(report(), errors=errors), [], "current", sweep=False)
+    assert said.events == ["no volume (it is another one)"] * 2
+    assert [len(body["errors"]) for body in said.reports] == [1, 0, 1]
 
 
 def test_a_loop_without_a_sign_is_dead() -> None:

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 from ansible_collections.otto.cluster.plugins.module_utils import (
+    engine_images,
     image_memory,
     image_names,
     plan_images,
@@ -25,6 +28,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.model import (
 )
 from ansible_collections.otto.cluster.plugins.module_utils.plan import Plan, plan
 from ansible_collections.otto.cluster.plugins.module_utils.target import logins, targets
+from ansible_collections.otto.cluster.plugins.module_utils.transport import EngineError
 
 from .model_engine import ModelEngine
 
@@ -338,3 +342,32 @@ def test_a_memory_that_cannot_be_read_forgets_all(text: str, tmp_path: Path) -> 
     assert image_memory.read(tmp_path) == known
     (tmp_path / "images.json").write_text(text)
     assert image_memory.read(tmp_path) == image_memory.Memory()
+
+
+@pytest.mark.filterwarnings("ignore:docker-credential")
+@pytest.mark.parametrize(
+    "text",
+    ['{"credsStore": "not-installed"}', '{"auths": {"r.example": {"auth": "?"}}}'],
+)
+def test_a_login_that_cannot_be_used_is_told_only_if_it_is_missed(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text(text)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+
+    class Engine:
+        registries: Mapping[str, tuple[str, str]] = MappingProxyType({})
+
+        def call(self, _method: str, path: str, *, headers: dict[str, str], **_: Any) -> Any:
+            assert headers == {}
+            if "private" in path:
+                raise EngineError("", cause="no such image, or no access")
+            return {"Descriptor": {"digest": "sha256:1"}, "Platforms": []}
+
+        def find(self, _path: str) -> None:
+            return None
+
+    engine: Any = Engine()
+    found = engine_images.ask(engine, ["r.example/public", "r.example/private"])
+    assert found["r.example/public"].digest == "sha256:1"
+    assert str(tmp_path / "config.json") in found["r.example/private"].problem

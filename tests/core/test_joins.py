@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,6 +65,8 @@ def test_one_that_was_started_before_the_other_is_made_anew() -> None:
         container.inspect["State"] = {"StartedAt": times[container.name]}  # type: ignore[index]
     found = plan(wanted, seen).services
     assert [one.verdict for one in found] == ["up_to_date", "recreate"]
+    # The node's clock was ahead when the one was started, and is right again: no drift for years.
+    assert plan(wanted, replace(seen, now="2026-01-01T00:00:01.400000000")).empty
     times["app"] = "2026-01-01T00:00:01.50001Z"
     for container in seen.containers:
         container.inspect["State"] = {"StartedAt": times[container.name]}  # type: ignore[index]

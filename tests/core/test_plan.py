@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -711,6 +712,16 @@ def test_restart_with_the_dependency(kill_at: int) -> None:
     node.carry_out(wanted)
     assert node.containers["web"]["StartedAt"] > node.containers["db"]["Created"]
     settled(node, wanted)
+
+
+def test_a_dependency_of_tomorrow_restarts_nobody() -> None:
+    """The clock was ahead when it was created, and was set back since."""
+    node = engine()
+    wanted = target(web=depending(restart=True), db=spec())
+    node.carry_out(wanted)
+    node.containers["db"]["Created"] = "2036-01-01T00:00:00.000000001Z"
+    assert service_plan(node, wanted, "web").verdict == "start"
+    assert plan(wanted, replace(node.observe(), now="2026-06-01T00:00:00.999999999")).empty
 
 
 def test_a_failed_job_is_tried_again_only_where_somebody_waits_for_it() -> None:

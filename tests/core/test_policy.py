@@ -112,7 +112,16 @@ def test_the_socket_is_its_own_permission() -> None:
     assert says(parse({"allow": {"docker_socket": True}}), volumes=["/run:/a"]), "all of /run"
 
 
-@pytest.mark.parametrize("options", [{"type": "none", "o": "bind", "device": "/etc"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"type": "none", "o": "bind", "device": "/etc"},
+        {"type": "nfs", "o": "ro,bind", "device": "/etc"},
+        {"type": "cifs", "o": "rbind", "device": "/etc"},
+        {"type": "overlay", "o": "lowerdir=/etc", "device": "overlay"},
+        {"type": "overlay", "o": "lowerdir=/srv/a:/etc,upperdir=/srv/u", "device": "overlay"},
+    ],
+)
 def test_a_named_volume_that_is_a_directory_of_the_node_is_a_mount(options: Any) -> None:
     """As the file declares it, or as it lies there already: then the file may call it external."""
     declared = {"data": {"name": "home_data", "options": options}}
@@ -189,6 +198,34 @@ class TestFile:
         assert policy is not None
         assert policy.problem == ""
         assert says(policy, volumes=[f"{tmp_path}/link:/a"]).endswith("(it leads to /etc)")
+
+    def test_what_cannot_be_seen_is_refused_unless_root_has_seen_it(self, tmp_path: Path) -> None:
+        """The agent may not look everywhere; the engine follows every link."""
+        shut, file = tmp_path / "shut", tmp_path / "policy.yaml"
+        shut.mkdir(mode=0o700)
+        (shut / "link").symlink_to("/etc")
+        file.write_text(f"allow:\n  mounts: [{shut}]\n")
+        web = spec(volumes=[f"{shut}/link:/a", f"{shut}/data:/b"])
+        wanted = Target("home", "n1", {"web": web})
+
+        def as_agent() -> Policy:
+            for path in tmp_path.parents:
+                assert path.stat().st_mode & 0o005 or path.parent == path
+            os.seteuid(65534)
+            try:
+                found = policy_file.read(wanted, {}, file)
+            finally:
+                os.seteuid(0)
+            assert found is not None
+            return found
+
+        opened = [path for path in (tmp_path, *tmp_path.parents) if not path.stat().st_mode & 1]
+        for path in opened:
+            path.chmod(path.stat().st_mode | 0o011)
+        assert says(as_agent(), volumes=[f"{shut}/data:/b"]).endswith("/data")
+        policy_file.read(wanted, {}, file, remember=True)
+        assert says(as_agent(), volumes=[f"{shut}/data:/b"]) == ""
+        assert says(as_agent(), volumes=[f"{shut}/link:/a"]).endswith("(it leads to /etc)")
 
     @pytest.mark.parametrize("text", ["allow: [", "allow: !!python/name:os.system", "\x00", "9"])
     def test_what_is_no_policy_is_one_that_allows_nothing(self, tmp_path: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import multiprocessing
@@ -88,6 +89,21 @@ def test_a_changed_byte_never_changes_the_target(tmp_path: Path, where: int, fli
     found = store.read()
     assert found is not None
     assert found.revision in (OLD.revision, NEW.revision)
+
+
+def test_a_disk_that_takes_no_copy_keeps_nobody_from_the_good_target(
+    store: TargetStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worn SD card does both: it spoils a file, and goes read-only."""
+    store.settle(OLD)
+    store.current_path.write_bytes(b"spoilt")
+
+    def read_only(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(disk, "replace_file", read_only)
+    loaded = store.load()
+    assert (loaded.source, loaded.target) == ("good", OLD)
 
 
 def test_both_files_broken_is_an_error_that_says_so(store: TargetStore) -> None:

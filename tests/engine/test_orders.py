@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from ansible_collections.otto.cluster.plugins.module_utils.engine import DockerEngine
 from ansible_collections.otto.cluster.plugins.module_utils.model import ObservedContainer, Target
+from ansible_collections.otto.cluster.plugins.module_utils.operations import Exec
 from ansible_collections.otto.cluster.plugins.module_utils.reconcile import Report, reconcile
 
+from ..conftest import wait_for
 from .conftest import IMAGE
 from .test_reconcile import ENDS, STAYS, Cut, CutOff
 
@@ -117,6 +120,58 @@ def test_conditions_of_depends_on(engine: DockerEngine, cluster: str) -> None:
     assert errors(report)["web"] == f"it depends on {cluster}-job, which failed"
     assert found(engine, cluster)["web"].id == there["web"].id
     assert found(engine, cluster)["web"].state == "running"
+
+
+def test_what_a_dependency_went_through_before_says_nothing(
+    engine: DockerEngine, cluster: str
+) -> None:
+    """It crashed once, Docker started it again, and it is well: who depends on it is made."""
+    loop = "while :; do [ -e /die ] && rm /die && exit 1; sleep 0.1; done"
+    db = {
+        "command": ["sh", "-c", loop],
+        "healthcheck": {"test": ["CMD", "true"], "interval": 10**9},
+    }
+    needs = {"condition": "service_healthy", "required": True, "restart": False}
+    job = ["sh", "-c", "[ -e /ran ] && exit 0; touch /ran; exit 1"]
+    done = {"condition": "service_completed_successfully", "required": True, "restart": False}
+    assert not reconcile(engine, of(cluster, db=db)).errors
+    there = found(engine, cluster)["db"]
+    engine.execute(Exec(there.name, "post_start", 1, {"Cmd": ["touch", "/die"]}, there.id))
+
+    def restarted() -> bool:
+        seen = found(engine, cluster)["db"]
+        return bool(seen.inspect["RestartCount"]) and seen.health == "healthy"
+
+    wait_for(restarted, seconds=15, what="Docker to start it again")
+    report = reconcile(
+        engine,
+        of(
+            cluster,
+            db=db,
+            job={"command": job, "restart": "on-failure:3"},
+            web={"depends_on": {f"{cluster}-db": needs, f"{cluster}-job": done}},
+        ),
+    )
+    assert "web" not in errors(report), errors(report)
+    now = found(engine, cluster)
+    assert now["web"].state == "running"
+    assert now["db"].id == there.id
+    assert now["job"].inspect["RestartCount"] == 1
+
+
+def test_what_a_hook_prints_of_a_secret_is_told_nobody(engine: DockerEngine, cluster: str) -> None:
+    def target(version: str) -> Target:
+        hook = {"command": ["sh", "-c", "echo $PASSWORD; exit 7"]}
+        environment = {"PASSWORD": "tr0ub4dor", "V": version}
+        made = of(cluster, web={"environment": environment, "pre_stop": [hook]})
+        return replace(made, sensitive={f"{cluster}-web": ("PASSWORD",)})
+
+    told: list[str] = []
+    for version in "12":
+        assert not reconcile(engine, target(version), progress=told.append).errors
+    (line,) = [line for line in told if "exit code 7" in line]
+    assert "(hidden)" in line
+    assert "tr0ub4dor" not in line
 
 
 def test_a_network_is_made_anew(engine: DockerEngine, cluster: str) -> None:

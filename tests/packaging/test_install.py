@@ -126,6 +126,18 @@ def test_a_file_in_the_users_home_is_no_module_of_ours(playbook: Playbook, host:
         host.run("rm ~pi/random.py ~pi/json.py ~pi/socket.py")
 
 
+def test_an_installation_that_was_cut_off_is_gone_on_with(
+    playbook: Playbook, host: LabHost
+) -> None:
+    """The files are new; what runs may be the former agent still."""
+    pid = host.run("systemctl show otto-agent -p MainPID --value")
+    host.run("echo '{}' > /etc/otto/former.json")
+    assert recap(playbook("site"))["changed"] == "1"
+    assert host.run("systemctl show otto-agent -p MainPID --value") != pid
+    assert host.run("ls /etc/otto") == "agent.json"
+    assert recap(playbook("site"))["changed"] == "0"
+
+
 @pytest.mark.usefixtures("installed_host")
 def test_the_unit_is_shut_tight(host: LabHost) -> None:
     """`systemd-analyze security` gives it 2.0 at the most (0 is best, 10 worst)."""

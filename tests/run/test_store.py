@@ -90,6 +90,24 @@ def test_an_older_report_does_not_replace_a_newer_one(store: Store) -> None:
     assert (store.nodes()["rpi-01"].report or {})["revision"] == "agent"
 
 
+def test_a_clock_that_was_ahead_freezes_nothing(store: Store) -> None:
+    """Ours: what is live is news whatever was noted, and nobody is online for years."""
+    store.add([status("online"), report(1, "then")], now=9000)
+    store.add([report(1, "now")], now=1000)
+    record = store.nodes()["rpi-01"]
+    assert (record.report or {})["revision"] == "now"
+    assert agent_state(record, 1001 + STALE_AFTER) == "stale"
+    store.add([metrics()], now=9000)
+    assert agent_state(store.nodes()["rpi-01"], 1000) == "stale"
+
+
+def test_a_node_that_says_too_much_of_what_is_lost_breaks_nothing(store: Store) -> None:
+    for life in range(1100):
+        body = {"boot": str(life), "first": 0, "last": 2**53 - 1, "time": 1, "text": "gone"}
+        store.add([Message("rpi-01", "gap", body)], now=1000)
+    assert store.nodes()["rpi-01"].lost > 2**62
+
+
 def test_events_are_kept_once_and_pruned(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def event(seq: int) -> Message:
         body = {"boot": "b", "seq": seq, "time": 1, "kind": "died", "service": "web", "text": "x"}

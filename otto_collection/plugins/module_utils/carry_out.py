@@ -331,7 +331,7 @@ class _Run:
 
     def _try(self, operation: Operation) -> Trouble | None:
         try:
-            if self.engine.execute(operation, self.progress):
+            if self.engine.execute(operation, self._told):
                 self.changed = True
             return None
         except OttoError as error:
@@ -344,6 +344,10 @@ class _Run:
                 f" ({PurePath(place.filename).name}, line {place.lineno})",
                 next="report this as a fault of Otto, with the line above",
             )
+
+    def _told(self, line: str) -> None:
+        """What an operation says may quote what a container said."""
+        self.progress(masked(line, self.hide))
 
     def _note(self, trouble: Trouble) -> None:
         self.errors.setdefault(trouble.service, []).append(trouble)

@@ -90,6 +90,8 @@ class DockerEngine(Transport):
 
     also: Collection[str] = ()
     """Names of further containers to look at: those that are to be taken over."""
+    remember_paths = False
+    """Whether the agent may believe later what root sees now of where mounts lead."""
 
     # ---- observing
 
@@ -113,7 +115,12 @@ class DockerEngine(Transport):
             networks=self._networks(target),
             volumes=_objects(volumes, target.volumes, target.cluster),
             engine=self.describe(),
-            policy=policy_file.read(target, {v["Name"]: v.get("Options") or {} for v in volumes}),
+            policy=policy_file.read(
+                target,
+                {v["Name"]: v.get("Options") or {} for v in volumes},
+                remember=self.remember_paths,
+            ),
+            now=time.strftime("%Y-%m-%dT%H:%M:%S.999999999", time.gmtime()),
         )
 
     def ask(self, references: Collection[str]) -> dict[str, RegistryImage]:
@@ -268,9 +275,11 @@ class DockerEngine(Transport):
 
     def _stop(self, operation: Stop, _progress: Progress) -> bool:
         # The engine answers when the container has ended, at the latest after its grace period.
-        return self._unless_gone(
-            "POST", _path(operation, "/stop"), timeout=operation.grace + self.timeout
-        )
+        grace = operation.grace
+        if grace is None:
+            found = self.inspect(operation.id or operation.container)
+            grace = found.grace if found is not None else 0
+        return self._unless_gone("POST", _path(operation, "/stop"), timeout=grace + self.timeout)
 
     def _rename(self, operation: Rename, _progress: Progress) -> bool:
         try:

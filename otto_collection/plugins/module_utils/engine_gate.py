@@ -32,6 +32,7 @@ def wait_for(engine: Transport, operation: Await, progress: Progress) -> bool:
     """See `Await`. The state is polled: an event can be missed, a state cannot."""
     begun = time.monotonic()
     told = begun
+    before: int | None = None  # restarts that are no concern of ours
     if not operation.healthcheck and not operation.completed:
         time.sleep(_pause(operation, None, 0.0))
     while True:
@@ -43,6 +44,14 @@ def wait_for(engine: Transport, operation: Await, progress: Progress) -> bool:
                 next="docker events --since 10m --until 0m --filter container="
                 + operation.container,
             )
+        restarts = int(found.inspect.get("RestartCount") or 0)
+        if before is None:
+            before = restarts if operation.standing else 0
+        # A job that failed and is tried again may still do its work.
+        if not operation.completed and (restarts > before or found.state == "restarting"):
+            # While it runs again, the engine shows 0 instead of the exit code that it ended with.
+            code = "" if found.state == "running" else f" with exit code {found.exit_code}"
+            _give_up(engine, found, f"it ends{code} and is started again and again")
         _fail_if_down(engine, found)
         waited = time.monotonic() - begun
         if found.state == "exited":
@@ -69,12 +78,7 @@ def wait_for(engine: Transport, operation: Await, progress: Progress) -> bool:
 
 
 def _fail_if_down(engine: Transport, found: ObservedContainer) -> None:
-    restarts = found.inspect.get("RestartCount", 0)
     state = found.inspect["State"]
-    if restarts or found.state == "restarting":
-        # While it runs again, the engine shows 0 instead of the exit code that it ended with.
-        code = "" if found.state == "running" else f" with exit code {found.exit_code}"
-        _give_up(engine, found, f"it ends{code} and is started again and again")
     if found.state == "dead" or (found.state == "exited" and found.exit_code != 0):
         why = f"it ended with exit code {found.exit_code}"
         if state.get("OOMKilled"):

@@ -110,18 +110,19 @@ def pull(engine: Transport, operation: PullImage, progress: Progress) -> bool:
         return False
     repository, tag = _repository(reference)
     response = None
+    headers, trouble = _login(engine, reference)
     try:
         response = engine.call(
             "POST",
             "/images/create",
             params={"fromImage": repository, "tag": tag or "latest"},
-            headers=_login(engine, reference),
+            headers=headers,
             timeout=PULL_SILENCE,
             stream=True,
         )
         _follow(engine, response, reference, progress)
     except EngineError as error:
-        error.cause, error.next = _explained(engine, reference, error.cause)
+        error.cause, error.next = _explained(engine, reference, error.cause + trouble)
         raise
     finally:
         if response is not None:
@@ -207,15 +208,16 @@ def ask(engine: Transport, references: Collection[str]) -> dict[str, RegistryIma
 
 
 def _ask_one(engine: Transport, reference: str) -> RegistryImage:
+    headers, trouble = _login(engine, reference)
     try:
         found = engine.call(
             "GET",
             "/distribution/{}/json".format(quote(reference, safe="/:@")),
-            headers=_login(engine, reference),
+            headers=headers,
             timeout=ASK_PATIENCE,
         )
     except EngineError as error:
-        cause, command = _explained(engine, reference, error.cause)
+        cause, command = _explained(engine, reference, error.cause + trouble)
         return RegistryImage(problem=cause, next=command)
     platforms = {
         platform(each.get("architecture") or "", each.get("variant") or "")
@@ -229,20 +231,25 @@ def _ask_one(engine: Transport, reference: str) -> RegistryImage:
 # ---- logins
 
 
-def _login(engine: Transport, reference: str) -> dict[str, str]:
-    """The header that logs in: with otto.yaml's login, else with what `docker login` left here."""
+def _login(engine: Transport, reference: str) -> tuple[dict[str, str], str]:
+    """The header that logs in: with otto.yaml's login, else with what `docker login` left here. And
+    why that cannot be used, to be told if it goes wrong without."""
     registry = registry_of(reference)
     if registry in engine.registries:
         username, password = engine.registries[registry]
         address = "https://index.docker.io/v1/" if registry == HUB else registry
         document = {"username": username, "password": password, "serveraddress": address}
         text = base64.urlsafe_b64encode(json.dumps(document).encode()).decode("ascii")
-        return {"X-Registry-Auth": text}
+        return {"X-Registry-Auth": text}, ""
     if not _logins().is_file():
-        return {}
+        return {}, ""
     auth = docker_module().auth  # the SDK knows how logins are kept, also by helper programs
-    found = auth.resolve_authconfig(auth.load_config(), registry)
-    return {"X-Registry-Auth": auth.encode_header(found).decode("ascii")} if found else {}
+    try:
+        found = auth.resolve_authconfig(auth.load_config(), registry)
+        text = auth.encode_header(found).decode("ascii") if found else ""
+    except Exception as error:  # whatever may stand in that file, or its helper program says
+        return {}, f" ({_logins()} cannot be used: {type(error).__name__}: {error})"
+    return ({"X-Registry-Auth": text} if text else {}), ""
 
 
 def _logins() -> Path:

@@ -134,6 +134,11 @@ class ObservedContainer:
     """somebody else made it, and Otto may take it over: it is shown with the labels of a service"""
 
     @property
+    def grace(self) -> int:
+        """Seconds that it has to end before the engine kills it."""
+        return int((self.inspect.get("Config") or {}).get("StopTimeout") or 10)
+
+    @property
     def cluster(self) -> str | None:
         return self.labels.get(LABEL_CLUSTER)
 
@@ -226,13 +231,14 @@ class Policy:
 
     allow: what -> whether, or for which services. problem: why the owner's file cannot be used;
     then nothing is allowed. real: path -> what it is once its links are followed, of the paths that
-    are asked for. volumes: engine name -> options of the volumes that the node has.
+    are asked for; None where that cannot be seen. volumes: engine name -> options of the volumes
+    that the node has.
     """
 
     allow: Mapping[str, bool | frozenset[str]] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     problem: str = ""
-    real: Mapping[str, str] = field(default_factory=dict)
+    real: Mapping[str, str | None] = field(default_factory=dict)
     volumes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def allows(self, key: str, service: str) -> bool:
@@ -250,6 +256,7 @@ class Observed:
     networks, volumes: by engine name; those with this cluster's label and those the target names.
     registry: by reference, what the registry has; only for those that it was asked for.
     policy: what the node's owner allows; None where all is.
+    now: the node's clock, as text that sorts beside the engine's times; "" where nobody looked.
     """
 
     containers: tuple[ObservedContainer, ...] = ()
@@ -260,6 +267,7 @@ class Observed:
     registry: Mapping[str, RegistryImage] = field(default_factory=dict)
     files: NodeFiles = NodeFiles()
     policy: Policy | None = None
+    now: str = ""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.wire import UnixConne
 
 CURRENT = Path("/opt/otto/current")
 CONFIG = Path("/etc/otto/agent.json")
+FORMER = Path("/etc/otto/former.json")
 UNIT = Path("/etc/systemd/system/otto-agent.service")
 
 
@@ -124,6 +125,7 @@ def look_at_agent() -> dict[str, Any]:
         "version": CURRENT.resolve().name if CURRENT.is_dir() else "",
         "config_sha256": sha256(CONFIG),
         "unit_sha256": sha256(UNIT),
+        "unfinished": FORMER.exists(),
         **ask_systemd(),
     }
 

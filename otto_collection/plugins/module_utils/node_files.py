@@ -108,7 +108,8 @@ class WithFiles:
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 # Before there is anything to read in it.
-                os.fchown(descriptor, *_owner(operation.uid, operation.gid))
+                if operation.uid or operation.gid:  # the agent may not even say "leave it"
+                    os.fchown(descriptor, int(operation.uid or -1), int(operation.gid or -1))
                 os.fchmod(descriptor, operation.mode)
                 stream.write(content)
                 stream.flush()
@@ -119,11 +120,6 @@ class WithFiles:
                 os.unlink(name)  # noqa: PTH108
             raise
         disk.sync_directory(self.directory)
-
-
-def _owner(uid: str, gid: str) -> tuple[int, int]:
-    """-1 leaves it as it is: root's, or the user's whose own machine the node is."""
-    return int(uid or -1), int(gid or -1)
 
 
 def _is_right(path: Path) -> bool:

@@ -224,7 +224,7 @@ class Start(Operation):
         return f"start container {self.container}"
 
     def undo(self) -> tuple[Operation, ...]:
-        stop = Stop(self.container, self.id)
+        stop = Stop(self.container, self.id, None)
         if not self.failed:
             return (stop,)
         aside = Rename(self.container, self.failed, self.id)
@@ -233,12 +233,13 @@ class Start(Operation):
 
 @dataclass(frozen=True)
 class Stop(Operation):
-    """`grace`: seconds until the engine kills it (its StopTimeout); the call may last as long."""
+    """`grace`: seconds until the engine kills it (its StopTimeout); the call may last as long. None
+    where only the container knows."""
 
     op: ClassVar[str] = "stop"
     container: str
     id: str = ""
-    grace: int = 10
+    grace: int | None = 10
 
     def line(self) -> str:
         return f"stop container {self.container}"
@@ -351,6 +352,7 @@ class Await(Operation):
     may_exit: to have ended with exit code 0 is as good (it runs once).
     completed: nothing but that is good: it has until `timeout` to end.
     required: False for one that is only waited for: that it does not come is told, no failure.
+    standing: it may have run before this: how often it was restarted until now says nothing.
     """
 
     op: ClassVar[str] = "await"
@@ -362,6 +364,7 @@ class Await(Operation):
     id: str = ""
     completed: bool = False
     required: bool = True
+    standing: bool = False
 
     def line(self) -> str:
         if self.completed:

@@ -20,6 +20,7 @@ from .plan_values import (
     Part,
     ServicePlan,
     Wanted,
+    has_come,
     replica_names,
     sortable,
     started_at,
@@ -91,7 +92,7 @@ def _gates(wanted: Wanted, how: Mapping[str, Any], observed: Observed) -> list[O
     for name in replica_names(wanted.name, wanted.spec):
         if how.get("condition") == HEALTHY:
             gate = Steps(wanted, observed).gate(name, "", FRESH)
-            gates.append(replace(gate, required=required))
+            gates.append(replace(gate, required=required, standing=True))
         elif how.get("condition") == COMPLETED:
             gates.append(Await(name, timeout=WORK, completed=True, required=required))
     return gates
@@ -129,7 +130,8 @@ def _due(
         kept = _kept(theirs, other, observed)
         if kept:
             # The oldest: one replica of several is no replacement.
-            anew = min(_created(container) for container in kept) > started
+            first = min(_created(container) for container in kept)
+            anew = first > started and has_come(first, observed)
         else:
             anew = theirs is not None and theirs.error is None and _makes(theirs)
         if anew:

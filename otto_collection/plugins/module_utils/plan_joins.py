@@ -16,7 +16,7 @@ from typing import Any
 from .model import Change, Observed, ObservedContainer, Spec, Target
 from .operations import Create, Start
 from .options import NAMESPACES
-from .plan_values import ServicePlan, started_at
+from .plan_values import ServicePlan, has_come, started_at
 
 _KEYS = {"network_mode": "NetworkMode", "ipc": "IpcMode", "pid": "PidMode"}
 
@@ -43,7 +43,8 @@ def outlived(container: ObservedContainer, observed: Observed) -> dict[str, list
         other = there.get(mode.partition(":")[2]) if mode.startswith("container:") else None
         if other is None or other.state != "running":
             continue
-        if started_at(other) > started_at(container):
+        began = started_at(other)
+        if began > started_at(container) and has_come(began, observed):
             old = f"container:{other.name} before its restart"
             found[option] = [Change(option, old, f"container:{other.name}", "drift")]
     return found

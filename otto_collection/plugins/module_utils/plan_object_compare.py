@@ -44,7 +44,10 @@ def body_of(cluster: str, kind: str, value: Mapping[str, Any]) -> dict[str, Any]
         if value.get("ipam"):
             config = [{_SUBNET[k]: one[k] for k in _SUBNET if k in one} for one in value["ipam"]]
             body["IPAM"] = {"Driver": "default", "Config": config}
-            labels[LABEL_SPEC] = canonical_json({"ipam": value["ipam"]})
+        asked = {"options": _options(value)} | (
+            {"ipam": value["ipam"]} if value.get("ipam") else {}
+        )
+        labels[LABEL_SPEC] = canonical_json(asked)
     body["Labels"] = labels
     return body
 
@@ -80,7 +83,7 @@ def _there(kind: str, value: Mapping[str, Any], found: ObservedObject) -> dict[s
     labels = {k: v for k, v in found.labels.items() if not k.startswith(_OWN)}
     driver = inspect.get("Driver", _DEFAULTS[kind])
     ipam = _ipam_text(_ipam_there(value, found))
-    return _shown(kind, driver, inspect.get("Options") or {}, labels, flags, ipam)
+    return _shown(kind, driver, _options_there(kind, value, found), labels, flags, ipam)
 
 
 def _shown(
@@ -110,14 +113,31 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:6]
 
 
+def _options_there(kind: str, value: Mapping[str, Any], found: ObservedObject) -> Mapping[str, Any]:
+    """Without those that the engine gave a network by itself (`default-network-opts`): what was
+    asked for stands in its label; where no label tells, no more counts than the file speaks of."""
+    there = found.inspect.get("Options") or {}
+    if kind != "network":
+        return dict(there)
+    asked = _asked(found).get("options", _options(value))
+    return {key: option for key, option in there.items() if key in asked}
+
+
+def _asked(found: ObservedObject) -> Mapping[str, Any]:
+    """What the label of a network says that it was asked for with."""
+    try:
+        asked = json.loads(found.labels[LABEL_SPEC])
+    except (KeyError, ValueError, TypeError):
+        return {}
+    return asked if isinstance(asked, dict) else {}
+
+
 def _ipam_there(value: Mapping[str, Any], found: ObservedObject) -> list[Mapping[str, Any]]:
     """The subnets as they were asked for; where no label tells, the engine's, of each no more than
     the file speaks of."""
-    try:
-        asked: list[Mapping[str, Any]] = json.loads(found.labels[LABEL_SPEC])["ipam"]
+    asked = _asked(found).get("ipam")
+    if isinstance(asked, list):
         return asked
-    except (KeyError, ValueError, TypeError):
-        pass
     named = {one["subnet"]: one for one in value.get("ipam", ())}
     config = (found.inspect.get("IPAM") or {}).get("Config") or ()
     return [

@@ -159,10 +159,6 @@ class Steps:
         return body
 
 
-def grace(container: ObservedContainer) -> int:
-    return int((container.inspect.get("Config") or {}).get("StopTimeout") or 10)
-
-
 def hook_steps(
     hook: str, spec: Spec, name: str, container_id: str, *, required: bool = True
 ) -> list[Operation]:
@@ -192,4 +188,4 @@ def stop_steps(container: ObservedContainer, wanted: Wanted | None = None) -> li
     hooks: list[Operation] = []
     if container.state == "running":
         hooks = hook_steps("pre_stop", applied, container.name, container.id, required=False)
-    return [*hooks, Stop(container.name, container.id, grace(container))]
+    return [*hooks, Stop(container.name, container.id, container.grace)]

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .model import Change, ObservedContainer, Spec
+from .model import Change, Observed, ObservedContainer, Spec
 from .operations import Operation, PullImage, Remove, Rename
 
 NEW, OLD, FAILED = ".otto-new", ".otto-old", ".otto-failed"
@@ -187,6 +187,12 @@ def started_at(container: ObservedContainer) -> str:
     """When it was started last, as text that sorts; "" where it never was."""
     state = container.inspect.get("State")
     return sortable(str(state.get("StartedAt") or "")) if isinstance(state, Mapping) else ""
+
+
+def has_come(time: str, observed: Observed) -> bool:
+    """False for one that the node's clock, set back since, has still to reach: it says nothing of
+    what came before what."""
+    return not observed.now or time <= observed.now
 
 
 def sortable(time: str) -> str:

@@ -146,31 +146,48 @@ def host_paths(spec: Spec, volumes: Mapping[str, Mapping[str, Any]]) -> list[tup
     named volume that its driver lays upon a directory or a device."""
     found = []
     for mount in spec.get("volumes", ()):
-        source = mount.get("source") or ""
-        if mount["type"] != "bind":
-            options = volumes.get(source, {})
-            source = str(options.get("device") or "")
-            if options.get("type") in ("nfs", "nfs4", "cifs"):
-                continue
-        if source.startswith("/"):
-            found.append((source, bool(mount.get("read_only"))))
+        source = str(mount.get("source") or "")
+        sources = [source] if mount["type"] == "bind" else _of_volume(volumes.get(source, {}))
+        found += [(each, bool(mount.get("read_only"))) for each in sources if each.startswith("/")]
     return found
+
+
+_SHARES = ("nfs", "nfs4", "cifs")
+
+
+def _of_volume(options: Mapping[str, Any]) -> list[str]:
+    """What the engine's own driver would mount: the device, and directories among the options, as
+    an overlay has them. With `bind` the kernel does not look at the type."""
+    words = [word.strip() for word in str(options.get("o") or "").split(",")]
+    if options.get("type") in _SHARES and not {"bind", "rbind"} & set(words):
+        return []
+    places = [part for word in words for part in word.partition("=")[2].split(":")]
+    return [str(options.get("device") or ""), *places]
 
 
 def _refused_mount(policy: Policy, service: str, source: str, read_only: bool) -> Trouble | None:
     if ".." in source.split("/"):
         return _refused(policy, service, f"the mount {source}: write it without ..", "")
     real = policy.real.get(source, posixpath.normpath(source))
+    if real is None:
+        return Trouble(
+            f"{service} is refused by this node's policy: the mount {source}",
+            "it is not to be seen from here where that leads",
+            "otto-run apply   (sees it as root, and the agent remembers)",
+            service,
+        )
     shown = source if real == posixpath.normpath(source) else f"{source} (it leads to {real})"
-    if any(_below(policy.real.get(socket, socket), real) for socket in SOCKETS):
+    sockets = {policy.real.get(socket) or socket for socket in SOCKETS}
+    if any(_below(socket, real) for socket in sockets):
         if not policy.allows("docker_socket", service):
             return _refused(
                 policy, service, f"{shown}, which has the engine's socket",
                 f"docker_socket: [{service}]",
             )  # fmt: skip
-        if real in {policy.real.get(socket, socket) for socket in SOCKETS}:
+        if real in sockets:
             return None
-    fitting = [m for m in policy.mounts if _below(real, policy.real.get(m.path, m.path))]
+    allowed = {mount: policy.real.get(mount.path, mount.path) for mount in policy.mounts}
+    fitting = [mount for mount, path in allowed.items() if path and _below(real, path)]
     if any(read_only or not mount.read_only for mount in fitting):
         return None
     if fitting:

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import os
 import stat
 import sys
@@ -13,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.otto.cluster.plugins.module_utils import disk
 from ansible_collections.otto.cluster.plugins.module_utils.model import Policy, Target
 from ansible_collections.otto.cluster.plugins.module_utils.policy import (
     FILE,
@@ -27,32 +30,77 @@ _LARGEST = 64 * 1024
 
 
 def read(
-    target: Target, volumes: Mapping[str, Mapping[str, Any]], file: Path = Path(FILE)
+    target: Target,
+    volumes: Mapping[str, Mapping[str, Any]],
+    file: Path = Path(FILE),
+    *,
+    remember: bool = False,
 ) -> Policy | None:
     """None where there is no file: everything is allowed. One that cannot be read, or that others
     than root may write, is a policy with a problem.
 
-    volumes: engine name -> options of the volumes there are.
+    volumes: engine name -> options of the volumes there are. remember: note for the agent, which
+    may not look everywhere, where the mounts lead (beside the file, in `policy.paths.json`).
     """
     try:
-        descriptor = os.open(str(file), os.O_RDONLY | os.O_CLOEXEC)
+        policy = _parsed(_of_root(file))
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        return Policy(problem=str(error))
     except OSError as error:
         return Policy(problem=f"{error.strerror}; it has to be readable for the agent: chmod 644")
-    with os.fdopen(descriptor, "rb") as stream:
-        found = os.fstat(descriptor)
-        if found.st_uid != 0 or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            return Policy(problem="others than root may write it: chown root, chmod 644")
-        raw = stream.read(_LARGEST + 1)
-    if len(raw) > _LARGEST:
-        return Policy(problem=f"it is larger than {_LARGEST // 1024} KiB")
-    policy = _parsed(raw)
     options = volume_options(target.volumes, volumes)
     paths = {source for spec in target.services.values() for source, _ in host_paths(spec, options)}
     paths.update(SOCKETS, (mount.path for mount in policy.mounts))
-    real = {path: os.path.realpath(path) for path in paths}
+    real = {path: real_path(path) for path in paths}
+    notes = file.with_name("policy.paths.json")
+    if remember and os.geteuid() == 0:
+        _note(notes, real)
+    elif None in real.values():
+        known = _noted(notes)
+        real = {path: known.get(path) if seen is None else seen for path, seen in real.items()}
     return dataclasses.replace(policy, real=real, volumes=volumes)
+
+
+def _of_root(file: Path) -> bytes:
+    """Raises OSError; ValueError where what stands there need not be root's word."""
+    descriptor = os.open(str(file), os.O_RDONLY | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        found = os.fstat(descriptor)
+        if found.st_uid != 0 or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise ValueError("others than root may write it: chown root, chmod 644")
+        raw = stream.read(_LARGEST + 1)
+    if len(raw) > _LARGEST:
+        raise ValueError(f"it is larger than {_LARGEST // 1024} KiB")
+    return raw
+
+
+def real_path(path: str) -> str | None:
+    """Where a path leads once its links are followed; what is not there yet is no link. None where
+    a directory on the way may not be looked into, or links go in a circle."""
+    found = os.path.realpath(path)  # leaves what it cannot resolve as it is
+    try:
+        return None if stat.S_ISLNK(os.lstat(found).st_mode) else found
+    except (FileNotFoundError, NotADirectoryError):
+        return found
+    except OSError:
+        return None
+
+
+def _note(notes: Path, real: Mapping[str, str | None]) -> None:
+    content = json.dumps({path: seen for path, seen in sorted(real.items()) if seen}).encode()
+    with contextlib.suppress(OSError):  # the agent refuses then what it cannot see itself
+        if not notes.exists() or notes.read_bytes() != content:
+            disk.replace_file(notes, content, 0o644)
+
+
+def _noted(notes: Path) -> Mapping[str, str]:
+    try:
+        found = json.loads(_of_root(notes))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _parsed(raw: bytes) -> Policy:

@@ -136,16 +136,11 @@ class TargetStore:
         """Keep a copy of a broken target.json for whoever looks for the cause.
 
         A copy, not a rename: a reader without the lock must not move away what a writer has just
-        put there.
+        put there. A disk that does not take it keeps nobody from working with the good target.
         """
-        try:
-            if self.bad_path.read_bytes() == raw:
-                return
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise self._failed(f"read {self.bad_path.name} in", error) from error
-        self._replace(self.bad_path, raw)
+        with contextlib.suppress(OSError, OttoError):
+            if not self.bad_path.exists() or self.bad_path.read_bytes() != raw:
+                self._replace(self.bad_path, raw)
 
     def _make_directory(self) -> None:
         if not self.directory.is_dir():

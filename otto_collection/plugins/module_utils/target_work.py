@@ -69,6 +69,7 @@ def bring(
         way,
     ) as engine:
         engine.also = tuple(arguments["adopt"])
+        engine.remember_paths = not (check or module.check_mode)
         return apply(
             engine,
             store,

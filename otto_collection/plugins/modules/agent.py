@@ -124,6 +124,7 @@ CURRENT = OPT / "current"
 ETC = Path("/etc/otto")
 CONFIG = ETC / "agent.json"
 POLICY = ETC / "policy.yaml"
+PATHS = ETC / "policy.paths.json"
 STATE = Path("/var/lib/otto")
 FORMER = ETC / "former.json"
 UNIT = Path("/etc/systemd/system") / SERVICE
@@ -351,6 +352,9 @@ class Agent:
             changes.append(f"{STATE}: made")
         if self.service["UnitFileState"] != "enabled":
             changes.append("service: enabled")
+        if FORMER.exists() and not changes:
+            # Cut off in the middle: the files are new, what runs may be the former agent still.
+            changes.append("service: its installation was cut off")
         if changes or self.active != "active":
             changes.append("service: %s" % ("restarted" if self.active == "active" else "started"))
         result = {
@@ -420,15 +424,14 @@ class Agent:
                 shutil.rmtree(str(folder))
 
     def _former(self):
-        """{"version", "config", "unit", "active"}: what to put back. An agent that was installed
-        and never came up is not it."""
-        if self.active != "active":
-            try:
-                former = json.loads(read(FORMER) or "")
-                if (OPT / former["version"]).is_dir():
-                    return former
-            except (ValueError, TypeError, KeyError):
-                pass
+        """{"version", "config", "unit", "active"}: what to put back. What an installation that was
+        cut off has left in its place is not it."""
+        try:
+            former = json.loads(read(FORMER) or "")
+            if (OPT / former["version"]).is_dir():
+                return former
+        except (ValueError, TypeError, KeyError):
+            pass
         return {
             "version": self.version,
             "config": self.config,
@@ -471,7 +474,7 @@ class Agent:
         write(CONFIG, former["config"], 0o600, user.pw_uid, user.pw_gid)
         self._switch(version, former["unit"])
         FORMER.unlink()
-        if former["active"] != "active":
+        if former["active"] in ("inactive", "failed"):
             systemctl("stop", SERVICE)
             return f"  Agent {version} is put back; it did not run before and does not now."
         try:
@@ -524,7 +527,8 @@ class Agent:
             if folder.exists():
                 changes.append(f"{folder}: removed")
                 if real and folder is CONFIG:
-                    folder.unlink()
+                    for path in (CONFIG, FORMER, PATHS):
+                        path.unlink(missing_ok=True)
                 elif real:
                     shutil.rmtree(str(folder))
         if has_user():

@@ -133,6 +133,9 @@ agent:
     unit_sha256:
       description: SHA-256 of the systemd unit of the agent, empty where there is none.
       type: str
+    unfinished:
+      description: Whether its last installation was cut off.
+      type: bool
     active:
       description: What systemd says of C(otto-agent.service).
       type: str

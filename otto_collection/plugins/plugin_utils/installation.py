@@ -53,6 +53,7 @@ class Installation:
             "version": self.bundle.version,
             "config_sha256": _sha256(self.config),
             "unit_sha256": _sha256(self.unit),
+            "unfinished": False,
             "active": "active",
             "enabled": True,
         }
