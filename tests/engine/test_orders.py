@@ -132,31 +132,24 @@ def test_what_a_dependency_went_through_before_says_nothing(
         "healthcheck": {"test": ["CMD", "true"], "interval": 10**9},
     }
     needs = {"condition": "service_healthy", "required": True, "restart": False}
-    job = ["sh", "-c", "[ -e /ran ] && exit 0; touch /ran; exit 1"]
+    once_more = ["sh", "-c", "[ -e /ran ] && exit 0; touch /ran; exit 1"]
+    job = {"command": once_more, "restart": "on-failure:3"}
     done = {"condition": "service_completed_successfully", "required": True, "restart": False}
-    assert not reconcile(engine, of(cluster, db=db)).errors
+    assert "db" not in errors(reconcile(engine, of(cluster, db=db, job=job)))
     there = found(engine, cluster)["db"]
     engine.execute(Exec(there.name, "post_start", 1, {"Cmd": ["touch", "/die"]}, there.id))
 
     def restarted() -> bool:
-        seen = found(engine, cluster)["db"]
-        return bool(seen.inspect["RestartCount"]) and seen.health == "healthy"
+        seen = found(engine, cluster)
+        assert seen["db"].id == there.id
+        once = all(container.inspect["RestartCount"] == 1 for container in seen.values())
+        return once and seen["db"].health == "healthy" and seen["job"].state == "exited"
 
-    wait_for(restarted, seconds=15, what="Docker to start it again")
-    report = reconcile(
-        engine,
-        of(
-            cluster,
-            db=db,
-            job={"command": job, "restart": "on-failure:3"},
-            web={"depends_on": {f"{cluster}-db": needs, f"{cluster}-job": done}},
-        ),
-    )
-    assert "web" not in errors(report), errors(report)
-    now = found(engine, cluster)
-    assert now["web"].state == "running"
-    assert now["db"].id == there.id
-    assert now["job"].inspect["RestartCount"] == 1
+    wait_for(restarted, seconds=15, what="Docker to start both again")
+    web = {"depends_on": {f"{cluster}-db": needs, f"{cluster}-job": done}}
+    report = reconcile(engine, of(cluster, db=db, job=job, web=web))
+    assert not report.errors
+    assert found(engine, cluster)["web"].state == "running"
 
 
 def test_what_a_hook_prints_of_a_secret_is_told_nobody(engine: DockerEngine, cluster: str) -> None:
