@@ -309,8 +309,10 @@ class Ring:
 
     def _never_saved(self, sample: Sample) -> None:
         """It waits in memory: there is nothing of it to be taken out of the file."""
-        if sample.boot in self._released:
-            self._released[sample.boot].remove(sample.seq, sample.seq)
+        released = self._released.get(sample.boot, Ranges())
+        released.remove(sample.seq, sample.seq)
+        if not released:
+            self._released.pop(sample.boot, None)
 
     def _is_held(self, sample: Sample) -> bool:
         return sample.seq in self._held.get(sample.boot, ())

@@ -57,9 +57,13 @@ def read(
     notes = file.with_name("policy.paths.json")
     if remember and os.geteuid() == 0:
         _note(notes, real)
-    elif None in real.values():
+    else:
         known = _noted(notes)
-        real = {path: known.get(path) if seen is None else seen for path, seen in real.items()}
+        # What is not there for the agent may be there for the engine: its /tmp is its own.
+        real = {
+            path: seen if seen is not None and os.path.lexists(seen) else known.get(path, seen)
+            for path, seen in real.items()
+        }
     return dataclasses.replace(policy, real=real, volumes=volumes)
 
 
