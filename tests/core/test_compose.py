@@ -167,7 +167,8 @@ services:
     ("base", "over", "expected"),
     [
         ("command: a b", "command: c", {"command": ["c"]}),
-        ("command: [a]", "command: ", {"command": ["a"]}),
+        ("command: [a]", "command: ", {}),
+        ("user: '1'", "user: ", {"user": "1"}),
         ("entrypoint: [a]", "entrypoint: [b]", {"entrypoint": ["b"]}),
         ("environment: {A: 1, B: 2}", "environment: [B=3]", {"environment": {"A": "1", "B": "3"}}),
         ("environment: [A=1, X=1]", "environment: [X]", {"environment": {"A": "1", "X": "x"}}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import runpy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -272,7 +273,6 @@ def test_what_is_written_becomes_its_canonical_shape(name: str, raw: Any, canoni
 BAD = [
     ("image", "a b", "such as nginx:alpine"),
     ("command", "a 'b", "No closing quotation"),
-    ("command", [], "is empty"),
     ("environment", {"A": ["x"]}, "web.environment.A"),
     ("environment", "A=b", "a mapping, or a list"),
     ("ports", ["80800:80"], "1 to 65535"),
@@ -303,7 +303,6 @@ BAD = [
     ("healthcheck", {"test": ["curl"]}, "begins with CMD"),
     ("healthcheck", {"interval": "30"}, "write 30s for seconds"),
     ("mem_limit", "lots", "such as 512m"),
-    ("cpus", "0", "out of range"),
     ("cap_add", ["NET-ADMIN"], "is no capability"),
     ("security_opt", ["seccomp=/x.json"], "not supported yet"),
     ("privileged", "maybe", "true or false"),
@@ -598,3 +597,64 @@ def test_an_image_that_is_gone_is_compared_by_the_label() -> None:
     spec = {"image": "x", "environment": {"B": "1"}}
     assert differences(spec, container(), None, ENGINE, spec) == {}
     assert set(differences(spec, container(), None, ENGINE, {"image": "x"})) == {"environment"}
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        *(
+            (name, "")
+            for name in ("user", "platform", "restart", "dns", "network_mode", "hostname")
+        ),
+        *((name, "0") for name in ("cpus", "cpu_shares", "shm_size", "memswap_limit")),
+        ("cpus", 0),
+        ("command", ""),
+        ("command", []),
+    ],
+)
+def test_what_a_variable_leaves_empty_is_not_set(name: str, raw: Any) -> None:
+    """As in compose: `${ARGS:-}`, and 0 for no limit."""
+    problems = Problems()
+    assert parse_service({"image": "x", name: raw}, ("web",), problems) == {"image": "x"}
+    assert not problems
+
+
+def test_no_entrypoint_runs_the_images_command() -> None:
+    image = {**IMAGE, "Entrypoint": ["/docker-entrypoint.sh"], "Cmd": ["nginx"]}
+    spec = {"image": "x", "entrypoint": []}
+    assert create_payload(spec)["Entrypoint"] == []
+    inspect = container(config={"Entrypoint": None, "Cmd": ["nginx"]})
+    assert differences(spec, inspect, image, ENGINE, spec) == {}
+
+
+def test_a_directory_is_compared_as_the_engine_cleans_it() -> None:
+    spec = {"image": "x", "working_dir": "/app/"}
+    assert differences(spec, container(config={"WorkingDir": "/app"}), IMAGE, ENGINE, spec) == {}
+    there = container(config={"WorkingDir": "/srv"})
+    image = {**IMAGE, "WorkingDir": "/srv/"}
+    assert differences({"image": "x"}, there, image, ENGINE, {"image": "x"}) == {}
+
+
+def test_a_mac_address_stands_where_old_and_new_engines_look() -> None:
+    spec = {"image": "x", "mac_address": "02:42:ac:11:65:43", "networks": {"n": {}}}
+    payload = create_payload(spec)
+    assert payload["MacAddress"] == spec["mac_address"]
+    endpoint = payload["NetworkingConfig"]["EndpointsConfig"]["n"]
+    assert endpoint["MacAddress"] == spec["mac_address"]
+    newest = replace(ENGINE, api_version="1.52")
+    seen = container(host={"NetworkMode": "n"})
+    seen["NetworkSettings"] = {"Networks": {"n": {}}}
+    assert differences(spec, seen, IMAGE, newest, spec) == {}
+    assert set(differences(spec, seen, IMAGE, replace(ENGINE, api_version="1.45"), spec)) == {
+        "mac_address"
+    }
+
+
+def test_open_paths_are_what_they_stand_for() -> None:
+    spec = {"image": "x", "security_opt": ["no-new-privileges=true", "systempaths=unconfined"]}
+    host = create_payload(spec)["HostConfig"]
+    assert host["SecurityOpt"] == ["no-new-privileges=true"]
+    assert host["MaskedPaths"] == host["ReadonlyPaths"] == []
+    assert differences(spec, container(host=host), IMAGE, ENGINE, spec) == {}
+    kept = container(host={**host, "MaskedPaths": ["/proc/kcore"], "ReadonlyPaths": ["/proc/sys"]})
+    assert set(differences(spec, kept, IMAGE, ENGINE, spec)) == {"security_opt"}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.otto.cluster.plugins.module_utils import interpolate, source
+from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_text
 from ansible_collections.otto.cluster.plugins.module_utils.errors import ClusterFileError, OttoError
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -306,6 +307,46 @@ def test_env_file(tmp_path: Path) -> None:
         "I": 'it"s',
         "J": "$A",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("A=#fff", "#fff"),
+        ("A= #fff", "#fff"),
+        ("A=x #fff", "x"),
+        ("A=x#y", "x#y"),
+        (r"A='Let\'s go!'", "Let's go!"),
+        ("A: value", "value"),
+        ("export A=1", "1"),
+    ],
+)
+def test_env_lines_mean_what_compose_makes_of_them(tmp_path: Path, text: str, value: str) -> None:
+    (tmp_path / ".env").write_text(text + "\n2FA=x\n")
+    found = source.read_env_file(str(tmp_path / ".env"))
+    assert found == {"A": value, "2FA": "x"}
+
+
+def test_braces_of_a_default_belong_to_it() -> None:
+    text = '${CFG:-{"a":{"b":1}}}!'
+    assert interpolate.expand(text, {}) == '{"a":{"b":1}}!'
+    assert interpolate.expand(text, {"CFG": "x"}) == "x!"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "services: {web: {image: n, environment: {DB_PASSWORD: 'pa$5w0rd'}}}",
+        "services: {web: {image: n, environment: [DB_PASSWORD=5w0rd, DB_PASSWORD=5w0rd]}}",
+        'services: {web: {image: n, command: "run \'${DB_PASSWORD}"}}',
+    ],
+)
+def test_no_error_quotes_a_secret(text: str) -> None:
+    head = "cluster: {name: c}\nnodes: [{id: a, host: 10.0.0.1, user: pi}]\n"
+    with pytest.raises(ClusterFileError) as caught:
+        text = head + text.replace("image: n", "image: n, node: a")
+        load_text(text, "otto.yaml", environ={"DB_PASSWORD": "5w0rd"})
+    assert "5w0rd" not in str(caught.value)
 
 
 def test_missing_env_file_is_empty(tmp_path: Path) -> None:

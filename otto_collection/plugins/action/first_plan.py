@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.otto.cluster.plugins.module_utils.edge import diff_of
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.model import Observed, Target
 from ansible_collections.otto.cluster.plugins.module_utils.operations import Operation
 from ansible_collections.otto.cluster.plugins.module_utils.plan_document import digest_of
@@ -40,8 +41,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             {
                 "target": {"type": "str", "required": True, "no_log": True},
                 "installed": {"type": "dict", "required": True},
+                "revision": {"type": "str"},
             }
         )
+        if arguments["revision"]:
+            error = OttoError(
+                "This node does not keep revision {}; it keeps none".format(arguments["revision"]),
+                cause="it has no agent: it is new, or was taken down",
+                next="otto-run apply   (brings what otto.yaml says)",
+            )
+            return result | {
+                "failed": True,
+                "msg": str(error),
+                "cause": error.cause,
+                "next": error.next,
+            }
         target = Target.from_json(json.loads(arguments["target"]))
         # No engine, so no registry can be asked either.
         report = reconcile(_Nothing(), target, check=True, refresh=False).to_json()

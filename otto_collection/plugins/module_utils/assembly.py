@@ -149,7 +149,6 @@ class _Assembly:
         said = files.table(STACK, entry)
         if said is None or not said.get("compose"):
             return
-        link = entry.get("compose") or entry
         first = files.resolve(entry, said["compose"][0])
         directory = os.path.dirname(first)  # noqa: PTH120
         own: dict[str, str] = {}
@@ -160,17 +159,10 @@ class _Assembly:
         else:
             own = files.dot_env(directory, self._environ)
         environ = {**self._environ, **own, **self._outer}
-        root: Piece | None = None
-        for path in said["compose"]:
-            over = files.yaml(link, path, environ, directory=directory)
-            if over is None:
-                return
-            root = over if root is None else merge_files(root, over)
-        if root is None:
+        read = self._read(said, entry, environ, own, directory)
+        if read is None:
             return
-        name = self._name(said, entry, root, own, directory)
-        if name is None:
-            return
+        root, name = read
         if name in found:
             files.tell(
                 entry,
@@ -196,6 +188,42 @@ class _Assembly:
         path = ("stacks", name, "model")
         scopes.append(Scope(path, name, environ, resting, model.complete))
 
+    def _read(
+        self,
+        said: Mapping[str, Any],
+        entry: Piece,
+        environ: dict[str, str],
+        own: Mapping[str, str],
+        directory: str,
+    ) -> tuple[Piece, str] | None:
+        """The files of a stack as one, and its name; `environ` gets it as COMPOSE_PROJECT_NAME. The
+        files may say their own name, and what is in them may speak of it: then they are read again.
+        """
+        name = str(said.get("name") or self._default_name(own, directory))
+        root: Piece | None = None
+        for _ in range(2):
+            environ["COMPOSE_PROJECT_NAME"] = before = name
+            root = None
+            for path in said["compose"]:
+                link = entry.get("compose") or entry
+                over = self._files.yaml(link, path, environ, directory=directory)
+                if over is None:
+                    return None
+                root = over if root is None else merge_files(root, over)
+            found = self._name(said, entry, root, own, directory) if root is not None else None
+            if root is None or found is None:
+                return None
+            name = found
+            if name == before or self._files.problems:
+                break
+        return None if root is None else (root, name)
+
+    @staticmethod
+    def _default_name(own: Mapping[str, str], directory: str) -> str:
+        """COMPOSE_PROJECT_NAME's, or the folder's."""
+        folder = own.get("COMPOSE_PROJECT_NAME") or os.path.basename(directory)  # noqa: PTH119
+        return project_name(folder)
+
     def _name(
         self,
         said: Mapping[str, Any],
@@ -218,10 +246,9 @@ class _Assembly:
                 expected="small letters, digits, _ and -",
             )  # fmt: skip
             return None
-        folder = own.get("COMPOSE_PROJECT_NAME") or os.path.basename(directory)  # noqa: PTH119
-        name = project_name(folder)
+        name = self._default_name(own, directory)
         if not name:
-            self._files.tell(entry, "has no name", expected="a key name", found=folder)
+            self._files.tell(entry, "has no name", expected="a key name", found=directory)
             return None
         return name
 

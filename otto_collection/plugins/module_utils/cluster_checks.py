@@ -307,4 +307,6 @@ def _clashes(services: Sequence[Service], at: At, line_of: Callable[[Path], str]
 
 
 def _overlap(first: str, second: str) -> bool:
+    if first and second and (":" in first) != (":" in second):
+        return False  # IPv4 and IPv6 have ports of their own
     return first == second or any(one in ("", "0.0.0.0", "::") for one in (first, second))

@@ -46,10 +46,15 @@ def _merge(base: Piece, over: Piece, path: Path) -> Piece:
     return over
 
 
+_BACK_TO_IMAGE = ("command", "entrypoint")
+"""What an override without a value gives back to the image; of others it says nothing."""
+
+
 def _mappings(base: Piece, over: Piece, path: Path) -> Piece:
     merged = dict(base.value)
     for key, piece in over.value.items():
-        if key not in merged or merged[key].value is None:
+        back = piece.value is None and len(path) == 2 and key in _BACK_TO_IMAGE
+        if key not in merged or merged[key].value is None or back:
             merged[key] = piece
         elif piece.value is not None or piece.mark:
             merged[key] = _merge(merged[key], piece, (*path, key))

@@ -10,6 +10,7 @@ sees the whole page at once. An `OttoError` is what went wrong while doing.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Union
@@ -170,6 +171,11 @@ class ClusterFileError(Exception):
         return "\n".join([str(problem) for problem in self.problems] + [total])
 
 
+def pasteable(next: str) -> str:
+    """A command to type with its remark as a shell's comment: `ping pi   # is it on?`."""
+    return re.sub(r"   \((.+)\)$", r"   # \1", next)
+
+
 class OttoError(Exception):
     """Something went wrong while doing.
 
@@ -187,5 +193,5 @@ class OttoError(Exception):
         if self.cause:
             lines.append("    cause     " + self.cause)
         if self.next:
-            lines.append("    next      " + self.next)
+            lines.append("    next      " + pasteable(self.next))
         return "\n".join(lines)

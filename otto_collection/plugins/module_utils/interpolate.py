@@ -19,6 +19,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     nearest,
     show_value,
 )
+from ansible_collections.otto.cluster.plugins.module_utils.secret_names import sounds_secret
 
 MAX_EXPANDED = 8 * 1024 * 1024
 """Characters that variables may blow a file up to."""
@@ -28,10 +29,19 @@ _MAX_NESTED = 16
 
 
 class CannotExpand(Exception):
+    """quoted: `found` is a piece of the text itself, which may be a secret."""
+
     def __init__(
-        self, message: str = "", found: str = "", expected: str = "", hint: str = "", near: str = ""
+        self,
+        message: str = "",
+        found: str = "",
+        expected: str = "",
+        hint: str = "",
+        near: str = "",
+        quoted: bool = False,
     ) -> None:
         super().__init__(message)
+        self.quoted = quoted
         self.message = message
         self.found = found
         self.expected = expected
@@ -86,6 +96,7 @@ def _piece(text: str, dollar: int) -> _Piece:
             found=show_value(text[dollar : dollar + 12]),
             expected="$VAR, ${VAR}, ${VAR:-default} or $$",
             hint="$$ stands for a dollar sign",
+            quoted=True,
         )
     if not braced:
         return _Piece(name.group(), "", "", name.end())
@@ -99,10 +110,8 @@ def _piece(text: str, dollar: int) -> _Piece:
         if text.startswith("$$", at):
             at += 2
             continue
-        if text.startswith("${", at):
+        if text[at] == "{":  # also one that is no variable's: a default may be JSON
             depth += 1
-            at += 2
-            continue
         if text[at] == "}":
             depth -= 1
             if not depth:
@@ -113,6 +122,7 @@ def _piece(text: str, dollar: int) -> _Piece:
             found=show_value(text[dollar : dollar + 32]),
             expected="${VAR}, ${VAR:-default}, ${VAR:?message} or ${VAR:+other}",
             hint="the closing brace is missing" if depth else "$$ stands for a dollar sign",
+            quoted=True,
         )
     return _Piece(name.group(), operator, text[start:at], at + 1)
 
@@ -148,7 +158,7 @@ def _resolve(piece: _Piece, environ: Mapping[str, str], depth: int) -> str:
 
 # --- .env -----------------------------------------------------------------------------------
 
-_ENV_LINE = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*=[ \t]*")
+_ENV_LINE = re.compile(r"(?:export[ \t]+)?([A-Za-z0-9_][A-Za-z0-9_.-]*)[ \t]*[=:][ \t]*")
 _ENV_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$$"}
 
 
@@ -189,7 +199,7 @@ def parse_env(
         name = match.group(1)
         begin = match.end()
         if raw:
-            values[name] = text[text.index("=", start) + 1 : end]
+            values[name] = text[match.end(1) : end].lstrip()[1:]
             at = end + 1
             continue
         quote = text[begin : begin + 1]
@@ -199,7 +209,9 @@ def parse_env(
                 problems.add((name,), found=f"a {quote} that is not closed", line=line)
                 return values
             value = text[begin + 1 : close]
-            if quote == '"':
+            if quote == "'":
+                value = value.replace("\\'", "'")
+            else:
                 value = re.sub(r"\\([nrt\"\\$])", lambda found: _ENV_ESCAPES[found.group(1)], value)
             end = text.find("\n", close)
             end = len(text) if end < 0 else end
@@ -207,13 +219,14 @@ def parse_env(
             if rest and not rest.startswith("#"):
                 problems.add((name,), found="text after the closing quote", line=line)
         else:
-            value = re.split(r"(?:^|[ \t])#", text[begin:end], maxsplit=1)[0].strip()
+            value = re.split(r"[ \t]#", text[begin:end], maxsplit=1)[0].strip()
         if quote != "'":
             try:
                 value = expand(value, {**values, **environ})
             except CannotExpand as error:
+                found = "(hidden)" if error.quoted and sounds_secret(name) else error.found
                 problems.add(
-                    (name,), error.message, found=error.found, expected=error.expected,
+                    (name,), error.message, found=found, expected=error.expected,
                     hint=error.hint, nearest=error.nearest, line=line,
                 )  # fmt: skip
         values[name] = value
@@ -226,7 +239,7 @@ def _closing_quote(text: str, begin: int) -> int:
     quote = text[begin]
     at = begin + 1
     while at < len(text):
-        if quote == '"' and text[at] == "\\":
+        if text[at] == "\\" and (quote == '"' or text.startswith("\\'", at)):
             at += 2
             continue
         if text[at] == quote:

@@ -52,16 +52,8 @@ def words(raw: Any, at: At) -> list[str] | None:
 
 
 def command(raw: Any, at: At) -> list[str] | None:
-    value = words(raw, at)
-    if value == []:
-        at.problem(
-            "is empty",
-            found=raw,
-            expected="a command",
-            hint="leave it out for the image's own; an entrypoint of your own clears it",
-        )
-        return None
-    return value
+    """An empty one is the image's own, as `${ARGS:-}` says where nothing is set."""
+    return words(raw, at) or None
 
 
 def environment(raw: Any, at: At) -> dict[str, str] | None:
@@ -153,7 +145,7 @@ _HEALTH = keyed(
         "timeout": duration,
         "start_period": duration,
         "start_interval": duration,
-        "retries": integer(1, 10**6),
+        "retries": integer(0, 10**6),
         "disable": boolean,
     }
 )
@@ -273,8 +265,8 @@ def ulimits(raw: Any, at: At) -> dict[str, dict[str, int]] | None:
 
 
 def logging(raw: Any, at: At) -> dict[str, Any] | None:
-    """{"driver", "options"}."""
-    found = keyed({"driver": text, "options": texts}, ("driver",))(raw, at)
-    if found is None or "driver" not in found:
+    """{"driver", "options"}; driver is "" for the engine's own."""
+    found = keyed({"driver": text, "options": texts})(raw, at)
+    if found is None:
         return None
-    return {"driver": found["driver"], "options": found.get("options", {})}
+    return {"driver": found.get("driver", ""), "options": found.get("options", {})}

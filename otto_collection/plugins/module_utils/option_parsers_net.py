@@ -57,6 +57,8 @@ def _port_entry(
         except ValueError:
             at.problem("has no valid host address", found=ip, expected="an IP address of the node")
             return []
+    if published.strip("0") == "":
+        published = ""  # any free one
     targets = _port_range(target, at)
     publishes = _port_range(published, at) if published else None
     if targets is None or (published and publishes is None):

@@ -154,6 +154,11 @@ def _volume_long(raw: Mapping[str, Any], at: At) -> dict[str, Any] | None:
             return None
         if options.get("create_host_path") is False:
             result["must_exist"] = True
+            if "selinux" in options:
+                at.sub("bind").problem(
+                    "has selinux, which the engine knows only where it may make the directory",
+                    hint="remove selinux, or create_host_path: false",
+                )
         result.update({key: options[key] for key in ("selinux", "propagation") if key in options})
     elif kind == "volume":
         source = found.get("source")

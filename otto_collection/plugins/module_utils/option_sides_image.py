@@ -28,7 +28,7 @@ IMAGE = Side(
 def _command_expected(spec: Spec, image: Image, engine: Engine) -> Shown:
     if "command" in spec:
         return one(show_words(spec["command"]))
-    if "entrypoint" in spec:  # an entrypoint of one's own clears the image's command
+    if spec.get("entrypoint"):  # one's own clears the image's command; none at all runs it
         return {}
     return one(show_words(image.get("Cmd") or ()))
 
@@ -48,8 +48,7 @@ COMMAND = Side(
 
 def _entrypoint_payload(spec: Spec, body: Body) -> None:
     if "entrypoint" in spec:
-        # One empty word is how the engine is told "none"; an empty list would be "the image's".
-        body["Entrypoint"] = list(spec["entrypoint"]) or [""]
+        body["Entrypoint"] = list(spec["entrypoint"])  # an empty one is none, not the image's
 
 
 def _entrypoint(words: Any) -> Shown:

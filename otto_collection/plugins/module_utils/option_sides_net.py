@@ -104,6 +104,8 @@ def _networks_payload(spec: Spec, body: Body) -> None:
     if names:
         host_part(body)["NetworkMode"] = names[0]
         first = endpoint(spec["networks"][names[0]])
+        if "mac_address" in spec:
+            first["MacAddress"] = spec["mac_address"]
         body["NetworkingConfig"] = {"EndpointsConfig": {names[0]: first}}
 
 
@@ -143,6 +145,26 @@ def _networks_observed(inspect: Mapping[str, Any]) -> Shown:
 
 
 NETWORKS = Side(_networks_payload, _networks_expected, _networks_observed)
+
+
+def _mac_payload(spec: Spec, body: Body) -> None:
+    if "mac_address" in spec:  # and on the network, where newer engines look
+        body["MacAddress"] = spec["mac_address"]
+
+
+def _mac_expected(spec: Spec, image: Image, engine: Engine) -> Shown:
+    shows = tuple(int(part) for part in (engine.api_version or "0").split(".")) < _NO_MAC
+    return one(spec.get("mac_address")) if shows else {}
+
+
+_NO_MAC = (1, 52)
+"""API from which on the engine does not say which address was asked for."""
+
+MAC_ADDRESS = Side(
+    _mac_payload,
+    _mac_expected,
+    lambda inspect: one((inspect.get("Config") or {}).get("MacAddress")),
+)
 
 
 def _mode_payload(spec: Spec, body: Body) -> None:

@@ -151,18 +151,30 @@ CGROUP = replace(_CGROUP, expected=_cgroup_expected)
 RUNTIME = host("runtime", "Runtime", adds=always)
 
 
+SYSTEMPATHS = "systempaths=unconfined"
 _SECURITY = host_list("security_opt", "SecurityOpt", normal_security_opt)
 
 
 def _security_observed(inspect: Mapping[str, Any]) -> Shown:
     found = (inspect.get("HostConfig") or {}).get("SecurityOpt") or ()
     options = {normal_security_opt(option) for option in found}
+    host = inspect.get("HostConfig") or {}
+    if host.get("MaskedPaths") == [] and host.get("ReadonlyPaths") == []:
+        options.add(SYSTEMPATHS)
     return dict.fromkeys(options, "set")
 
 
 # The engine adds label=disable to privileged containers and to those in the node's namespaces.
+def _security_payload(spec: Spec, body: Body) -> None:
+    _SECURITY.payload(spec, body)
+    options = host_part(body).get("SecurityOpt") or []
+    if SYSTEMPATHS in options:  # the engine knows it only as what it stands for
+        options.remove(SYSTEMPATHS)
+        host_part(body).update({"MaskedPaths": [], "ReadonlyPaths": []})
+
+
 SECURITY_OPT = Side(
-    _SECURITY.payload,
+    _security_payload,
     lambda spec, image, engine: dict.fromkeys(spec.get("security_opt", ()), "set"),
     _security_observed,
     adds=lambda key, inspect: key.startswith("label="),

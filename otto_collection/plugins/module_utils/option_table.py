@@ -8,6 +8,7 @@ A new option is a new entry (and its test rows).
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -158,7 +159,8 @@ _ENTRIES: tuple[Option, ...] = (
            text, side.config("user", "User", inherits=True)),
     Option("working_dir", "Directory that its command starts in.", TEXT, "str",
            matching(r"/.*", "an absolute path"),
-           side.config("working_dir", "WorkingDir", inherits=True)),
+           # Engines before 26 show it cleaned.
+           side.config("working_dir", "WorkingDir", back=posixpath.normpath, inherits=True)),
     Option("hostname", "Host name inside the container.", TEXT, "str",
            matching(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62})", "a host name"), process.HOSTNAME),
     Option("domainname", "Domain name inside the container.", TEXT, "str",
@@ -324,7 +326,7 @@ _ENTRIES: tuple[Option, ...] = (
            changes="in place",
            note="Names on the networks that both share; implies depends_on."),
     Option("mac_address", "MAC address on its first network.", TEXT, "str",
-           parse_net.mac_address, side.config("mac_address", "MacAddress")),
+           parse_net.mac_address, net.MAC_ADDRESS),
     Option("mem_swappiness", "How gladly its memory is swapped out, 0 to 100.", NUMBER, "int",
            integer(0, 100), side.host("mem_swappiness", "MemorySwappiness", discards=True)),
     Option("oom_kill_disable", "Whether the kernel lets it hang instead of killing it.", FLAG,

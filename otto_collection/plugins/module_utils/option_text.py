@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import Path, Problems, nearest, show_value
+from .secret_names import sounds_secret
 
 _NOTHING = object()
 
@@ -47,11 +48,19 @@ class At:
         self.problems.add(
             self.path,
             message,
-            found="" if found is _NOTHING else show_value(found),
+            found="" if found is _NOTHING else self._shown(found),
             expected=expected,
             nearest=nearest,
             hint=hint,
         )
+
+    def _shown(self, found: Any) -> str:
+        """Without what came out of a variable that sounds secret."""
+        shown = show_value(found)
+        for name, value in self.environ.items():
+            if len(value) > 3 and value in str(found) and sounds_secret(name):
+                return "(hidden)"
+        return shown
 
 
 Parser = Callable[[Any, At], Any]
@@ -176,6 +185,8 @@ _DURATION = {
 def duration(raw: Any, at: At) -> int | None:
     """Nanoseconds, of `1m30s`, `500ms`, `1.5h`."""
     value = (plain(raw) or "").strip()
+    if value == "0":
+        return 0
     part = r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h|d|w)"
     if not re.fullmatch(f"(?:{part})+", value):
         hint = f"write {value}s for seconds" if re.fullmatch(r"[0-9.]+", value) else ""
@@ -218,7 +229,7 @@ def pairs(raw: Any, at: At, what: str) -> dict[str, tuple[Any, At]]:
                 continue
             key, equals, value = line.partition("=")
             if key in found:
-                at.sub(i).problem(f"names {key} a second time", found=line)
+                at.sub(i).problem(f"names {key} a second time", found=key)
             found[key] = (value if equals else None, at.sub(i))
     else:
         at.problem("is not valid", found=raw, expected=f"a mapping, or a list of {what}=value")
@@ -235,6 +246,8 @@ def keyed(parsers: Mapping[str, Parser], required: tuple[str, ...] = ()) -> Pars
             return None
         result: dict[str, Any] = {}
         for key, value in raw.items():
+            if str(key).startswith("x-"):
+                continue
             if str(key) not in parsers:
                 near = nearest(str(key), parsers)
                 at.sub(str(key)).problem("is no key that is known here", found=key, nearest=near)

@@ -47,6 +47,8 @@ def parse_service(
         if name in OPTIONS:
             if value is None and name != "networks":
                 continue  # a key without a value says nothing
+            if (value == "" and name in _EMPTY) or (name in _ZERO and str(value).strip() == "0"):
+                continue  # as in compose: what `${VAR:-}` leaves, and no limit
             parsed = OPTIONS[name].parse(value, At(here, problems, environ or {}))
             if OPTIONS[name].spreads:
                 spread.append(parsed)
@@ -67,6 +69,14 @@ def parse_service(
     _implied(spec)
     _together(spec, path, problems)
     return spec
+
+
+_EMPTY = {
+    *("cgroup_parent", "container_name", "cpuset", "dns", "dns_search", "domainname", "hostname"),
+    *("ipc", "mac_address", "network_mode", "pid", "platform", "pull_policy", "restart", "runtime"),
+    *("stop_signal", "user", "userns_mode", "uts", "working_dir"),
+}
+_ZERO = {"cpus", "cpu_shares", "mem_limit", "mem_reservation", "memswap_limit", "shm_size"}
 
 
 def _implied(spec: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ def brief(plan: Document) -> list[str]:
         if keys:
             found.append("{}: {}".format(name, ", ".join(dict.fromkeys(keys))))
         elif service.get("operations") or verdict != "up_to_date":
-            found.append(f"{name}: {verdict}")
+            found.append(f"{name}: {'tidied up' if verdict == 'up_to_date' else verdict}")
     return found + [str(step.get("line", "")) for step in _dicts(plan.get("after"))]
 
 

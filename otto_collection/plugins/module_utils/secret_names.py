@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 
 _SECRET = re.compile(
-    r"PASSW(OR)?D|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|(^|_)(PASS|(API)?KEYS?)($|_)|_PWD($|_)"
+    r"PASSW(OR)?D|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|(^|_)PASS($|_)|_PWD($|_)"
+    r"|((^|_)|API|ACCESS|AUTH|MASTER|PRIV|PRIVATE|SSH|SIGN|SIGNING|ENCRYPTION)KEYS?($|_)"
 )
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -95,10 +95,20 @@ def load(
         secrets=frozenset(builder.secrets),
         file=file,
         encrypted=encrypted,
-        problems=problems.located(file, builder.lines),
+        problems=_shown(problems.located(file, builder.lines), encrypted),
         broken=frozenset(builder.broken),
         marks=builder.marks,
         environ=environ,
+    )
+
+
+def _shown(problems: tuple[Problem, ...], encrypted: bool) -> tuple[Problem, ...]:
+    """Of a file that is a secret as a whole, no value is quoted."""
+    if not encrypted:
+        return problems
+    return tuple(
+        replace(problem, found="(hidden)") if problem.found.startswith('"') else problem
+        for problem in problems
     )
 
 

@@ -24,6 +24,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.interpolate import (
     CannotExpand,
     expand,
 )
+from ansible_collections.otto.cluster.plugins.module_utils.secret_names import sounds_secret
 from ansible_collections.otto.cluster.plugins.module_utils.yaml_nodes import NULL, Node
 
 _TEXT_TAGS = frozenset(
@@ -221,8 +222,10 @@ class Builder:
         try:
             text = expand(node.text, self._environ)
         except CannotExpand as error:
+            secret = error.quoted and any(sounds_secret(str(key)) for key in path)
+            found = "(hidden)" if secret else error.found
             self._problem(
-                node, path, error.message, found=error.found, expected=error.expected,
+                node, path, error.message, found=found, expected=error.expected,
                 hint=error.hint, nearest=error.nearest,
             )  # fmt: skip
             return node.text
