@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -66,6 +67,8 @@ def _write_it_down(
     result = outcome.results[node]
     service = {"node": node, **_dict(result.get("service"))}
     document: dict[str, Any] = {"services": {name: service}}
+    if _is_list(here):
+        document["services"] = [{"name": name, **service}]
     document.update({k: _dict(result[k]) for k in ("volumes", "networks") if result.get(k)})
     say(f"{here.file.name} has no service {name} on {node}. Add this to it:\n")
     if as_json:
@@ -78,6 +81,14 @@ def _write_it_down(
         say(f"\nNot in it, and lost when it is taken over: {clean(line, 300)}")
     say(f"\n    next      {then}")
     return Code.DONE
+
+
+def _is_list(here: Session) -> bool:
+    """Whether the file has its services as a list: what is printed is to fit into it."""
+    text = here.file.read_text(encoding="utf-8", errors="replace")
+    return (
+        re.search(r"(?m)^services:[ \t]*(?:#.*)?\n(?:[ \t]*(?:#.*)?\n)*[ \t]*-", text) is not None
+    )
 
 
 def _dict(value: object) -> dict[str, Any]:

@@ -72,7 +72,8 @@ def rollback(
         variables["otto_expect"] = {each.node: each.digest for each in found}
         outcome = here.deploy("rollback", limit=nodes, variables=variables, back_to=goal.number)
     code = told(here, outcome, here.failures(outcome), as_json=as_json, as_what=f"as {to} left it")
-    say(f"{here.file.name} still says otherwise: the next `otto-run apply` goes forward again.")
+    if code == Code.DONE:
+        say(f"{here.file.name} still says otherwise: the next `otto-run apply` goes forward again.")
     return code
 
 

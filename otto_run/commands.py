@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, pasteable
 
 from otto_run import lock, plans, processes, render, telling
 from otto_run.exits import Code, Stop, again
@@ -155,7 +155,9 @@ def _listen_for_a_moment(here: Session) -> str:
     from otto_run.listener import Listener
 
     access = here.access
-    if access is None or not broker.answers(access.host, access.port, 1.0):
+    if access is None:
+        return f"{here.file.name} names no mqtt, so the agents report to nobody."
+    if not broker.answers(access.host, access.port, 1.0):
         return "No control plane runs and no broker answers.\n    next      otto-run up"
     missing = {(node, kind) for node in here.nodes for kind in ("status", "report")}
     listener = Listener(
@@ -230,7 +232,7 @@ def doctor(here: Session, limit: Sequence[str], *, as_json: bool, accept: bool) 
         print(render.table(None, rows))
         for check in each.checks:
             if check.next:
-                print(f"    {check.name}: {check.next}")
+                print(f"    {check.name}: {pasteable(check.next)}")
         print()
     well = all(each.well for each in found)
     if as_json:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,6 +82,11 @@ _CONNECTION: tuple[tuple[str, str, Advice], ...] = (
             "on the node: sudo systemctl enable --now ssh   (or another `port:` in otto.yaml?)"
         ),
     ),
+    (
+        "waiting for privilege escalation prompt",
+        "it does not answer any more: switched off, or another network",
+        ssh.typed,
+    ),
     ("No route to host", "there is no way to it: switched off, or another network", ssh.typed),
     ("timed out", "it does not answer: switched off, or another network", ssh.typed),
 )
@@ -144,6 +150,20 @@ def from_here(node: Any, next_: str, known_hosts: Path) -> str:
     return ssh.typed(node, known_hosts, command) + space + remark
 
 
+_PARTS = re.compile(
+    r"(?:\n\s+cause\s+(?P<cause>.*?))?(?:\n\s+next\s+(?P<next>[^\n]*))?\s*$", re.DOTALL
+)
+
+
+def _said(text: str) -> tuple[str, str, str]:
+    """An OttoError that came through a plugin of Ansible as its text: message, cause, next."""
+    text = text.replace("(traceback unavailable)", "").rstrip()
+    found = _PARTS.search(text)
+    assert found is not None  # all of it may be missing
+    head = text[: found.start()].removeprefix("Task failed: ").strip()
+    return head.splitlines()[-1] if head else text, found["cause"] or "", found["next"] or ""
+
+
 def _of_task(node: Any, failure: TaskFailed, known_hosts: Path) -> Failure:
     text = failure.message
     if failure.unreachable:
@@ -161,6 +181,8 @@ def _of_task(node: Any, failure: TaskFailed, known_hosts: Path) -> Failure:
             f"on {node.id}: echo '{line}' | sudo tee /etc/sudoers.d/otto",
         )
     reason, next_ = failure.result.get("cause"), failure.result.get("next")
+    if not (reason or next_):
+        text, reason, next_ = _said(text)
     if reason or next_:
         # An OttoError of a module: its text repeats both on lines of their own.
         return Failure(

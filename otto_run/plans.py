@@ -115,7 +115,8 @@ def _is_drift(service: Mapping[str, Any]) -> bool:
 def _service(service: Mapping[str, Any], mended: bool) -> Iterator[str]:
     verdict = str(service.get("verdict"))
     cost = service.get("cost")
-    head = f"{_SIGNS.get(verdict, '*')} {clean(service.get('service'), 255)}: {clean(verdict, 30)}"
+    said = "tidy up" if verdict == "up_to_date" else clean(verdict, 30)
+    head = f"{_SIGNS.get(verdict, '*')} {clean(service.get('service'), 255)}: {said}"
     yield head + (f" ({clean(cost, 60)})" if cost else "")
     for change in _dicts(service.get("changes")):
         # The heading of the section says already that it is drift.

@@ -44,17 +44,19 @@ class Progress(Protocol):
     def say(self, line: str) -> None: ...
 
 
-def make(nodes: Iterable[str], *, verbose: bool, terminal: bool) -> Progress:
-    """The progress that fits: `terminal` says whether stderr is one that can redraw."""
+def make(nodes: Iterable[str], *, verbose: bool, terminal: bool, check: bool) -> Progress:
+    """The progress that fits: `terminal` says whether stderr is one that can redraw. check: nothing
+    is changed."""
     if verbose:
-        return Verbose()
-    return Table_(nodes) if terminal else Lines()
+        return Verbose(check)
+    return Table_(nodes, check) if terminal else Lines(check)
 
 
 class Lines:
     """One line per task and node that changed something or failed, and per first sign of a node."""
 
-    def __init__(self) -> None:
+    def __init__(self, check: bool = False) -> None:
+        self._check = check
         self._began = time.monotonic()
         self._seen: set[str] = set()
         self._batches: dict[str, int] = {}
@@ -73,14 +75,14 @@ class Lines:
     def handle(self, event: Event) -> None:
         if isinstance(event, TaskStarted) and event.node not in self._seen:
             self._seen.add(event.node)
-            self._line(event.node, "working")
+            self._line(event.node, "looking" if self._check else "working")
         elif isinstance(event, TaskStarted) and event.action in TARGET_ACTIONS:
             if batch := self._batches.pop(event.node, 0):
                 self._line(event.node, f"batch {batch}: its update begins")
         elif isinstance(event, Scheduled):
             self._batches[event.node] = event.batch
             self._line(event.node, f"has something to change, in batch {event.batch}")
-        elif isinstance(event, TaskDone) and event.changed:
+        elif isinstance(event, TaskDone) and event.changed and not self._check:
             self._line(event.node, f"changed: {event.task}")
         elif isinstance(event, TaskFailed):
             what = "cannot be reached" if event.unreachable else f"failed: {event.task}"
@@ -116,7 +118,8 @@ class _Row:
 class Table_:
     """A row per node that is redrawn: how it stands, what it does, for how long."""
 
-    def __init__(self, nodes: Iterable[str]) -> None:
+    def __init__(self, nodes: Iterable[str], check: bool = False) -> None:
+        self._check = check
         self._rows = {node: _Row() for node in nodes}
         self._live: Live | None = None
 
@@ -159,6 +162,8 @@ class Table_:
         if isinstance(event, TaskStarted):
             if row.phase != "failed":
                 row.phase, row.current, row.ended = "working", event.task, None
+                if self._check:  # the names of the tasks say what an apply does
+                    row.phase, row.current = "looking", ""
         elif isinstance(event, TaskFailed):
             row.phase, row.current, row.ended = "failed", event.task, now
         else:
@@ -179,7 +184,7 @@ class Table_:
 
         table = Table(box=None, pad_edge=False, show_header=False)
         now = time.monotonic()
-        colours = {"failed": "red", "working": "cyan"}
+        colours = {"failed": "red", "working": "cyan", "looking": "cyan"}
         for node, row in self._rows.items():
             seconds = "" if row.began is None else f"{(row.ended or now) - row.began:.0f} s"
             table.add_row(

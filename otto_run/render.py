@@ -10,6 +10,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from ansible_collections.otto.cluster.plugins.module_utils.errors import pasteable
+
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 
 
@@ -93,7 +95,7 @@ def problem(where: str, message: str, cause: str = "", next: str = "") -> str:
     if cause:
         lines.append(f"    cause     {clean(cause, 600)}")
     if next:
-        lines.append(f"    next      {clean(next, 2000)}")
+        lines.append(f"    next      {clean(pasteable(next), 2000)}")
     return "\n".join(lines)
 
 

@@ -425,7 +425,11 @@ class _Run:
         return Outcome(
             code=self._code,
             nodes=nodes,
-            changed=frozenset(node for node, n in (stats.get("changed") or {}).items() if n)
+            # Who failed in the middle has changed all the same; Ansible does not count that.
+            changed=frozenset(
+                [node for node, n in (stats.get("changed") or {}).items() if n]
+                + [node for node, result in self._results.items() if result.get("changed")]
+            )
             & known,
             failed=failed & known,
             unreachable=dark,

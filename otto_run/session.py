@@ -160,7 +160,9 @@ class Session:
         terminal = render.terminal(sys.stderr) and not os.environ.get("CI")
         with (
             ahead.opened(chosen, self.known_hosts, sockets),
-            progress.make(shown, verbose=self.verbosity > 0, terminal=terminal) as seen,
+            progress.make(
+                shown, verbose=self.verbosity > 0, terminal=terminal, check=check
+            ) as seen,
         ):
             return runner.run(
                 runner.Request(

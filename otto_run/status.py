@@ -36,7 +36,9 @@ class ServiceStatus:
 
     @property
     def text(self) -> str:
-        return f"{self.state} ({self.health})" if self.health else self.state
+        text = f"{self.state} ({self.health})" if self.health else self.state
+        # What is told of it below the table did not end it: the former container serves.
+        return f"{text}, its change failed" if self.error and self.state == "running" else text
 
 
 @dataclass(frozen=True)

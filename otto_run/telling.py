@@ -48,6 +48,8 @@ def conclude(
     print(nodes_table(shown, time.time(), changed))
     for line in cut_off(outcome):
         print(line)
+    if any(node.state == "unknown" for node in shown) and outcome.nodes - outcome.unreachable:
+        print("unknown: nobody has heard the agent yet; otto-run up listens")
     if not outcome.changed and not failures:
         print(f"Nothing to do: every node is {as_what}.")
     else:

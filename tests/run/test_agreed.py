@@ -285,3 +285,17 @@ def test_whoever_reads_the_journal_sees_every_step(story: Story) -> None:
     )
     steps = [e["operation"]["line"] for e in entries if e["event"] == "step"]
     assert "create container agreed-web from busybox:latest" in steps
+
+
+def test_after_down_nobody_keeps_anything(story: Story) -> None:
+    """Told before anything is installed."""
+    assert story.typed("down", "--yes").returncode == 0
+    done = story.typed("rollback", "1", "--yes", "--json")
+    assert done.returncode == 1, done.stdout + done.stderr
+    document = json.loads(done.stdout)
+    assert document["refused"]
+    assert {each["cause"] for each in document["failures"]} == {
+        "it has no agent: it is new, or was taken down"
+    }
+    for host in story.hosts.values():
+        assert host.run("ls /opt/otto", check=False) == ""
