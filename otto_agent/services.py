@@ -20,6 +20,16 @@ CRASHES = Backoff(most=60.0)
 """Docker starts again what ended, and waits a minute at the most before it does."""
 
 
+def _refused(report: Report) -> frozenset[str]:
+    """Services for which nothing was tried, because the plan says that it would be in vain: a look
+    a minute is enough to see whether that still holds, and it is no failure more."""
+    return frozenset(
+        str(service["service"])
+        for service in report.plan.get("services", ())
+        if service["error"] and not service["operations"]
+    )
+
+
 @dataclass(frozen=True)
 class Standing:
     """One service after one round.
@@ -76,23 +86,33 @@ class Services:
         """
         deaths = self._drain(report, begun)
         now = time.monotonic()
+        refused = _refused(report)
         return [
-            self._stand(name, entry, name not in held, deaths.get(name, []), now)
+            self._stand(name, entry, name not in held, name in refused, deaths.get(name, []), now)
             for name, entry in report.services.items()
         ]
 
     def _stand(
-        self, name: str, entry: Mapping[str, Any], tried: bool, deaths: list[Death], now: float
+        self,
+        name: str,
+        entry: Mapping[str, Any],
+        tried: bool,
+        refused: bool,
+        deaths: list[Death],
+        now: float,
     ) -> Standing:
         known = self._failures.get(name)
         before = self._times(name, now)
         for death in deaths:
             self._crashes[name] = self._crashes.get(name, CRASHES).failed(death.at)
-        if tried:
+        if refused:
+            self._failures[name] = entry["error"]
+            self._tries.pop(name, None)
+        elif tried:
             self._count(name, entry, now)
         failure = self._failures.get(name)
         tries = self._tries.get(name, Backoff())
-        waits = not tried or failure is not None
+        waits = not refused and (not tried or failure is not None)
         return Standing(
             name,
             entry,

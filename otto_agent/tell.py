@@ -84,7 +84,8 @@ class Teller:
             self._voice.event(messages.DIED, _death(standing), name)
         if failure is not None and failure != standing.known:
             text = "{}: {} ({})".format(name, failure["message"], failure["cause"])
-            text += f"; next try in {standing.retry_in or 0:.0f} s"
+            if standing.retry_in is not None:
+                text += f"; next try in {standing.retry_in:.0f} s"
             log.error("%s", text)
             self._voice.event(messages.FAILED, text, name)
         elif standing.tried and failure is None and standing.entry["verdict"] != "up_to_date":

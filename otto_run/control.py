@@ -157,6 +157,7 @@ class _Plane:
 
     def _event(self, node: str, service: str, text: str, colour: str) -> None:
         where = f"{node}: {service}" if service else node
+        text = render.of_service(service, text)
         stamp = time.strftime("%H:%M:%S")
         print(f"{stamp} {where}: {render.coloured(text, colour)}", file=sys.stderr, flush=True)
 

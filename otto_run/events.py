@@ -11,7 +11,7 @@ import time
 
 from otto_run import lock
 from otto_run.exits import Code, Stop
-from otto_run.render import coloured
+from otto_run.render import coloured, of_service
 from otto_run.session import Session, say
 from otto_run.store import EventRecord, Store
 
@@ -73,4 +73,5 @@ def _print(event: EventRecord, as_json: bool) -> None:
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
     where = f"{event.node}: {event.service}" if event.service else event.node
     off = "  (its clock is off)" if event.skewed else ""
-    print(f"{when} {where}: {coloured(event.text, _COLOURS.get(event.kind, ''))}{off}")
+    text = coloured(of_service(event.service, event.text), _COLOURS.get(event.kind, ""))
+    print(f"{when} {where}: {text}{off}")

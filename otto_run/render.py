@@ -24,6 +24,11 @@ def clean(text: object, limit: int = 500) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def of_service(service: str, text: str) -> str:
+    """What an event says of a service, where its name stands before it already."""
+    return text.removeprefix(f"{service}: ").removeprefix(f"{service} ") if service else text
+
+
 def terminal(stream: TextIO) -> bool:
     """Whether a stream is a terminal that understands escapes."""
     return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")

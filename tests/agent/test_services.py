@@ -37,6 +37,19 @@ def report(**services: Any) -> Report:
 FAILURE = {"service": "web", "message": "no", "cause": "because", "next": ""}
 
 
+def test_what_the_plan_refuses_is_no_try() -> None:
+    """A change that is known to fail, a policy: told once, and never `backoff`."""
+    services = Services()
+    refused = {"service": "web", "error": FAILURE, "operations": []}
+    found = replace(report(web={"error": FAILURE}), plan={"services": [refused]})
+    for known in (None, FAILURE, FAILURE):
+        (web,) = services.account(found, services.held({"web"}, time.monotonic()), 0.0)
+        assert (web.failure, web.known) == (FAILURE, known)
+        assert (web.times, web.retry_in) == (0, None)
+    (web,) = services.account(report(web={}), (), 0.0)
+    assert web.failure is None
+
+
 class Said:
     def __init__(self) -> None:
         self.reports: list[Any] = []
