@@ -125,11 +125,12 @@ def test_a_host_behind_a_jump_host_is_met_through_it(
 
 @pytest.mark.lab
 def test_a_changed_key_is_told_with_the_command_to_type(tmp_path: Path) -> None:
-    from otto_run import doctor
+    from otto_run import doctor, ssh
 
     node = Node(host=LAB_HOSTS["rpi-02"])
     file = tmp_path / "known_hosts"
     file.write_text(f"{node.host} ssh-ed25519 {BLOB}\n")
-    check = doctor._host_key(node, file)
-    assert check.state == "fail"
+    typed = ["ssh", *ssh.options(node, file), ssh.destination(node), "true"]
+    check = doctor._no_answer(node, doctor._run(typed, ""), file)
+    assert (check.name, check.state) == ("host key", "fail")
     assert f"ssh-keygen -R '{node.host}' -f {file}" in check.next
