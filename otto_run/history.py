@@ -69,10 +69,10 @@ def state_after(applies: Iterable[ApplyRecord], number: int) -> dict[str, str]:
 def goal(applies: Sequence[ApplyRecord], which: str, nodes: Sequence[str]) -> Goal:
     """What `otto-run rollback <which>` means for these nodes. Raises Stop.
 
-    which: an apply's number, (the beginning of) a revision, of one alone (in full, and for
-    one node, it need not be known here), or "": then the last good apply that left
-    the nodes with something else than what they were given last. A rollback counts as the apply
-    that it went back to, so that a second one goes further back and not forward again.
+    which: an apply's number, (the beginning of) one revision (in full, and for one node, it need
+    not be known here), or "": then the last good apply that left the nodes with something else
+    than what they were given last. A rollback counts as the apply that it went back to, so that a
+    second one goes further back and not forward again.
     """
     if not applies:
         raise Stop(Code.USAGE, "Nothing was ever applied from here, so there is no way back.")

@@ -202,25 +202,12 @@ def parse_env(
             values[name] = text[match.end(1) : end].lstrip()[1:]
             at = end + 1
             continue
-        quote = text[begin : begin + 1]
-        if quote in ("'", '"') and quote:
-            close = _closing_quote(text, begin)
-            if close < 0:
-                problems.add((name,), found=f"a {quote} that is not closed", line=line)
-                return values
-            value = text[begin + 1 : close]
-            if quote == "'":
-                value = value.replace("\\'", "'")
-            else:
-                value = re.sub(r"\\([nrt\"\\$])", lambda found: _ENV_ESCAPES[found.group(1)], value)
-            end = text.find("\n", close)
-            end = len(text) if end < 0 else end
-            rest = text[close + 1 : end].strip()
-            if rest and not rest.startswith("#"):
-                problems.add((name,), found="text after the closing quote", line=line)
-        else:
-            value = re.split(r"[ \t]#", text[begin:end], maxsplit=1)[0].strip()
-        if quote != "'":
+        value, end, wrong = _env_value(text, begin, end)
+        if wrong:
+            problems.add((name,), found=wrong, line=line)
+        if value is None:
+            return values
+        if text[begin : begin + 1] != "'":
             try:
                 value = expand(value, {**values, **environ})
             except CannotExpand as error:
@@ -232,6 +219,27 @@ def parse_env(
         values[name] = value
         at = end + 1
     return values
+
+
+def _env_value(text: str, begin: int, end: int) -> tuple[str | None, int, str]:
+    """What stands at `begin`, its quotes and escapes undone; where its last line ends; what is
+    wrong with it. None for one whose quote is never closed: nothing after it can be read."""
+    quote = text[begin : begin + 1]
+    if not quote or quote not in "'\"":
+        return re.split(r"[ \t]#", text[begin:end], maxsplit=1)[0].strip(), end, ""
+    close = _closing_quote(text, begin)
+    if close < 0:
+        return None, end, f"a {quote} that is not closed"
+    value = text[begin + 1 : close]
+    if quote == "'":
+        value = value.replace("\\'", "'")
+    else:
+        value = re.sub(r"\\([nrt\"\\$])", lambda found: _ENV_ESCAPES[found.group(1)], value)
+    end = text.find("\n", close)
+    end = len(text) if end < 0 else end
+    rest = text[close + 1 : end].strip()
+    wrong = "text after the closing quote" if rest and not rest.startswith("#") else ""
+    return value, end, wrong
 
 
 def _closing_quote(text: str, begin: int) -> int:
