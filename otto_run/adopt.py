@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate.answers import CONTAINER
 
 from otto_run import agreed, lock, plans, processes, render
-from otto_run.exits import Code, again
+from otto_run.exits import Code, Stop, again
 from otto_run.render import clean
 from otto_run.session import LOOK, PLAN, Session, say
 
@@ -28,6 +30,12 @@ def adopt(
 ) -> Code:
     """service: "" for the one whose container has that name."""
     nodes = (here.one(node, "adopt"),)
+    if not re.fullmatch(CONTAINER, container):
+        raise Stop(
+            Code.USAGE,
+            f"adopt: {clean(container, 100)} is no name of a container\n"
+            "    next      docker ps -a   (on the node: shows which there are)",
+        )
     services = here.wanted[node]
     name = service or _of_that_name(services, container)
     with lock.hold(here.paths.lock, "otto-run adopt"):
@@ -65,7 +73,8 @@ def _write_it_down(
     if failures or node not in outcome.results:
         return agreed.refused(here, failures, as_json=as_json)
     result = outcome.results[node]
-    service = {"node": node, **_dict(result.get("service"))}
+    service = {**_dict(result.get("service")), "node": node}
+    secrets = _variables(service, result.get("secrets") or (), name)
     document: dict[str, Any] = {"services": {name: service}}
     if _is_list(here):
         document["services"] = [{"name": name, **service}]
@@ -74,13 +83,40 @@ def _write_it_down(
     if as_json:
         print(render.as_json(document), flush=True)
     else:
-        print(yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip(), flush=True)
-    for variable in result.get("secrets") or ():
-        say(f"\n{clean(variable, 100)} sounds secret: put its value into .env, or under !vault.")
+        print(_as_yaml(document), flush=True)
+    for variable in secrets:
+        say(f"\n{variable} sounds secret: put its value into .env, or under !vault.")
     for line in result.get("left") or ():
         say(f"\nNot in it, and lost when it is taken over: {clean(line, 300)}")
     say(f"\n    next      {then}")
     return Code.DONE
+
+
+def _variables(service: dict[str, Any], secrets: Iterable[str], name: str) -> list[str]:
+    """Name the variables of the service that sound secret; returns the names to be set in .env.
+
+    The node says how they are called. One that this shell has already would go to the node with
+    the next apply, so that name gets the service's before it.
+    """
+    environment = service.get("environment") or {}
+    found = []
+    for variable in secrets:
+        if variable in environment:
+            mine = variable
+            if variable in os.environ:
+                mine = re.sub(r"[^A-Z0-9_]", "_", name.upper()) + "_" + variable
+                mine = mine if not mine[0].isdigit() else f"_{mine}"
+            environment[variable] = f"${{{mine}}}"
+            found.append(mine)
+    return found
+
+
+def _as_yaml(document: Mapping[str, Any]) -> str:
+    """YAML that shows what it is: text that a terminal would not show as it stands is escaped."""
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    if not all(character.isprintable() or character == "\n" for character in text):
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=False)
+    return text.rstrip()
 
 
 def _is_list(here: Session) -> bool:

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from ansible_collections.otto.cluster.plugins.module_utils import tls
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.ssh_way import foreign_jump, way
 from ansible_collections.otto.cluster.plugins.plugin_utils.access import Access
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate import answers
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate.shapes import Misfit
 
 from otto_run import broker, hostkeys, ssh
 from otto_run.exits import again
@@ -27,6 +28,8 @@ from otto_run.render import clean, size
 _TIMEOUT = 40.0
 _LEAST_DISK = 1 << 30
 _CLOCK_OFF = 30.0
+_GRACE = 5.0  # seconds for a program to end that has said all
+_MOST_OUTPUT = 1 << 20  # bytes of what a node says
 
 # What one SSH call finds out on the node: each answer stands alone. Python 3.5 syntax, so that an
 # old Python can still say its own version.
@@ -190,14 +193,31 @@ def _examine(node: Any, mqtt: _Broker | None, known_hosts: Path) -> Diagnosis:
 
 
 def _run(command: list[str], text: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command, input=text, capture_output=True, text=True, timeout=_TIMEOUT, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(
-            command, 255, "", f"no answer within {_TIMEOUT:.0f} s, timed out"
-        )
+    """Its output is cut: a node may say as much as it likes."""
+    with (
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process,
+        ThreadPoolExecutor(2) as readers,
+    ):
+        assert process.stdin and process.stdout and process.stderr
+        streams = (process.stdout, process.stderr)
+        said = [readers.submit(stream.read, _MOST_OUTPUT) for stream in streams]
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(text.encode())
+            process.stdin.close()
+        first, _ = wait(said, _TIMEOUT, FIRST_COMPLETED)
+        if any(len(each.result()) == _MOST_OUTPUT for each in first):
+            process.kill()
+        _, late = wait(said, _TIMEOUT if first else 0)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0 if late else _GRACE)
+        process.kill()  # nothing, where it has ended
+    if late:
+        words = f"no answer within {_TIMEOUT:.0f} s, timed out"
+        return subprocess.CompletedProcess(command, 255, "", words)
+    out, err = (each.result().decode("utf-8", "replace") for each in said)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def _reach(node: Any, known_hosts: Path) -> Check:
@@ -239,10 +259,10 @@ def _answers(
     known_hosts: Path,
 ) -> Iterator[Check]:
     ended = time.time()
+    said = done.stdout.strip().splitlines()  # a login script may print something before
     try:
-        # A login script may print something before.
-        found = json.loads(done.stdout.strip().splitlines()[-1])
-    except (ValueError, IndexError):
+        found = answers.said(answers.PROBE, said[-1] if said else "")
+    except Misfit:
         yield _no_answer(node, done, known_hosts)
         return
     if not node.is_local:
@@ -253,7 +273,7 @@ def _answers(
     yield _docker(node, found["docker"])
     yield _disk(node, found["disk"])
     if not node.is_local:
-        yield _clock(node, float(found["clock"]), began, ended)
+        yield _clock(node, found["clock"], began, ended)
     if mqtt is not None:
         yield _broker(mqtt, found["broker"])
 
@@ -305,7 +325,7 @@ def _sudo(node: Any, found: Mapping[str, Any]) -> Check:
 
 def _docker(node: Any, found: Mapping[str, Any]) -> Check:
     if found.get("ok"):
-        return Check("docker", "ok", clean(found["text"], 60))
+        return Check("docker", "ok", clean(found.get("text") or "it answers", 60))
     if found.get("missing") and not node.is_local:
         return Check("docker", "note", "not there yet", "otto-run apply   (installs it)")
     text = clean(found.get("error") or found.get("text") or "no answer", 200)

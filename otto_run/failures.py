@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.ssh_way import foreign_jump
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate.hints import allowed
 
 from otto_run import hostkeys, ssh
 from otto_run.render import clean, problem
@@ -131,7 +132,7 @@ def of_report(node: Any, error: Mapping[str, Any], known_hosts: Path) -> Failure
     service, message, cause, next_ = (
         clean(error.get(key) or "", 600) for key in ("service", "message", "cause", "next")
     )
-    return Failure(node.id, service, message, cause, from_here(node, next_, known_hosts))
+    return Failure(node.id, service, message, cause, from_here(node, allowed(next_), known_hosts))
 
 
 _ON_THE_NODE = ("docker", "systemctl", "journalctl", "df", "ls")

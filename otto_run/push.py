@@ -31,12 +31,15 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoErr
 from ansible_collections.otto.cluster.plugins.module_utils.image_names import pinned
 from ansible_collections.otto.cluster.plugins.module_utils.transport import Transport
 from ansible_collections.otto.cluster.plugins.module_utils.wire import FAILURES
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate import answers
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate.shapes import Misfit
 
 from otto_run import lock, processes, render, ssh
 from otto_run.exits import Code, Stop
 from otto_run.session import Session, say
 
 _CHUNK = 1 << 18
+_WORDS = 64 << 10  # bytes of what a program says of its failure
 _BLOCK = 512
 _AT_ONCE = 8
 _REMOTE_PYTHON = "/usr/bin/python3"
@@ -267,16 +270,23 @@ class Line:
     def hear(self) -> dict[str, Any]:
         """The next thing that it says. Raises Refused when it says none, or an error."""
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = self._process.stdout.readline(answers.MOST_BYTES + 1)
+        if not line:
+            raise Refused(self._last_words() or "the connection ended")
         try:
-            found: dict[str, Any] = json.loads(line)
-        except ValueError:
-            _, errors = self._process.communicate()
-            words = render.clean(errors.decode("utf-8", "replace"), 300)
-            raise Refused(words or "the connection ended") from None
+            found = answers.said(answers.PUSH, line.decode("utf-8", "replace"))
+        except Misfit as misfit:
+            raise Refused(self._last_words() or str(misfit)) from None
         if found.get("error"):
-            raise Refused(render.clean(found["error"], 300))
+            raise Refused(found["error"])
         return found
+
+    def _last_words(self) -> str:
+        """What it said of a failure: the end of it, and not more than that is read."""
+        self._process.kill()
+        assert self._process.stderr is not None
+        text = self._process.stderr.read(_WORDS)
+        return render.clean(text.decode("utf-8", "replace"), 300)
 
     def say(self, pieces: Iterator[bytes]) -> None:
         assert self._process.stdin is not None
@@ -311,10 +321,10 @@ def _send(
 
     line.say(stream())
     found = line.hear()
-    if found["id"] != image.id and found["layers"] != image.diff_ids:
-        raise Refused(f"it has {found['id'] or 'nothing'} under the name, and not {image.id}")
+    if found.get("id") != image.id and found.get("layers") != image.diff_ids:
+        raise Refused(f"it has {found.get('id') or 'nothing'} under the name, and not {image.id}")
     count = len(image.diff_ids)
-    return Pushed("", found["id"], total, full - total, count, count - skip, whole=whole)
+    return Pushed("", found.get("id", ""), total, full - total, count, count - skip, whole=whole)
 
 
 def push_to(here: Session, node: Node, image: Image, told: Callable[[int, int], None]) -> Pushed:
@@ -325,6 +335,8 @@ def push_to(here: Session, node: Node, image: Image, told: Callable[[int, int], 
         line = Line(here, node, image.reference)
         try:
             have = line.hear()
+            if not have.keys() >= {"named", "layers", "containerd"}:
+                raise Refused("it did not say what it has")
             if have["named"] == image.id:
                 line.say(iter([b"0\n"]))
                 size = image.archive(0)[0]

@@ -11,17 +11,14 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from ansible_collections.otto.cluster.plugins.module_utils.errors import pasteable
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate.words import one_line
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 
 
 def clean(text: object, limit: int = 500) -> str:
     """One line that cannot move a cursor: control characters become spaces, long text is cut."""
-    line = "".join(
-        character if character.isprintable() else " " for character in str(text)[: limit * 4]
-    )
-    line = " ".join(line.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    return one_line(str(text), limit)
 
 
 def of_service(service: str, text: str) -> str:

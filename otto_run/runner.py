@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import queue
 import shlex
@@ -24,6 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate import answers
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate.shapes import Misfit
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate.words import lines, one_line
 
 from otto_run import processes
 from otto_run.ahead import SSH_ARGS
@@ -37,6 +41,7 @@ TARGET_ACTIONS = (
 )
 """The tasks whose result says what becomes of a node, or what was asked of it."""
 _INTERRUPT_GRACE = 4.0  # seconds for Ansible to end its workers after SIGINT
+_MOST_OUTPUT = 200_000  # characters of one event's output
 _TAIL = 40  # lines of plain output kept for the case that a run ends before its first event
 
 
@@ -44,8 +49,8 @@ _TAIL = 40  # lines of plain output kept for the case that a run ends before its
 class Request:
     """What to run.
 
-    nodes: all of the cluster. limit: some of them, empty for all. variables: extra variables,
-    never a secret (they stand in argv).
+    nodes: all of the cluster. limit: some of them, empty for all. variables: extra variables;
+    whatever stands in them is no template.
     """
 
     playbook: str
@@ -68,7 +73,7 @@ class TaskStarted:
 
 @dataclass(frozen=True)
 class TaskDone:
-    """`result`: what the module returned."""
+    """result: what the module returned, as `answers.read` gives it."""
 
     node: str
     task: str
@@ -107,7 +112,7 @@ class Scheduled:
 
 @dataclass(frozen=True)
 class Output:
-    """A piece of Ansible's own output, as it would stand on a terminal."""
+    """A piece of Ansible's own output, without what moves a cursor: nodes have a part in it."""
 
     text: str
 
@@ -219,6 +224,41 @@ def environment(request: Request, directory: Path) -> dict[str, str]:
     }
 
 
+def write_variables(directory: Path, variables: Mapping[str, Any]) -> None:
+    """Leave extra variables where ansible-runner takes them from. They come from a terminal, a
+    saved plan, the store: ansible-core takes what is not marked unsafe for templates of its own."""
+    if not variables:
+        return
+    file = directory / "env" / "extravars"
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    text = "".join(f"{name}: !unsafe {json.dumps(value)}\n" for name, value in variables.items())
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+def heard(action: str, result: Any) -> dict[str, Any]:
+    """The result of a task as an event has it, through the gate a second time: what Ansible and
+    ansible-runner made of it on the way need not be known here."""
+    if not isinstance(result, Mapping):
+        return {}
+    try:
+        return answers.read(action, result)[0]
+    except Misfit as misfit:
+        if action in answers.SHAPES:
+            return {"failed": True, "msg": f"its answer cannot be used: {misfit}"}
+        return {"changed": result.get("changed") is True}
+
+
+def _batch(node: str, action: str, result: Any) -> int:
+    """The batch that a node is in, from 1; 0 where this is no event of a batch."""
+    if action != "ansible.builtin.include_tasks" or not isinstance(result, Mapping):
+        return 0
+    names, index = result.get("otto_batch"), result.get("otto_batch_index")
+    mine = isinstance(names, list) and node in names
+    return index + 1 if mine and isinstance(index, int) else 0
+
+
 def _agent_version(action: str, result: Mapping[str, Any]) -> str:
     """The agent's version as a module saw or left it; "" where it has nothing to say."""
     if action == "otto.cluster.agent":
@@ -237,7 +277,7 @@ def _steps(task: str, action: str, result: Mapping[str, Any]) -> list[str]:
         # With another version comes all that goes with it.
         return lines[:1] if lines[0].startswith("agent: ") else [f"agent: {x}" for x in lines]
     if action == "ansible.builtin.debug":
-        return [str(result.get("msg") or task)]
+        return [one_line(str(result.get("msg") or task), 200)]
     return [task]
 
 
@@ -292,12 +332,12 @@ class _Run:
         if request.vault_password_file:
             cmdline.append(f"--vault-password-file={request.vault_password_file}")
         try:
+            write_variables(self._directory, request.variables)
             done = ansible_runner.run(
                 private_data_dir=str(self._directory),
                 playbook=request.playbook,
                 inventory=str(request.file),
                 envvars=environ,
-                extravars=dict(request.variables) or None,
                 limit=",".join(request.limit) or None,
                 cmdline=shlex.join(cmdline) or None,
                 forks=max(5, min(50, len(request.nodes))),
@@ -328,7 +368,7 @@ class _Run:
         kind = str(raw.get("event", ""))
         data = raw.get("event_data") or {}
         found: list[Event] = []
-        text = str(raw.get("stdout") or "")
+        text = lines(str(raw.get("stdout") or ""), _MOST_OUTPUT)
         if text.strip():
             self._tail = (self._tail + text.splitlines())[-_TAIL:]
             found.append(Output(text))
@@ -340,8 +380,7 @@ class _Run:
             return found
         task = str(data.get("task") or "")
         action = str(data.get("resolved_action") or data.get("task_action") or "")
-        found_result = data.get("res")
-        result: dict[str, Any] = found_result if isinstance(found_result, dict) else {}
+        result = heard(action, data.get("res"))
         done = kind in ("runner_on_ok", "runner_on_failed")
         if action in TARGET_ACTIONS and done:
             if result.get("missing") or result.get("held"):
@@ -349,13 +388,11 @@ class _Run:
             else:
                 self._waiting.discard(node)
                 self._results[node] = result
-        if (
-            not self._batches.get(node)
-            and kind == "runner_item_on_ok"
-            and result.get("ansible_loop_var") == "otto_batch"
-            and node in result["otto_batch"]
-        ):
-            batch = int(result["otto_batch_index"]) + 1
+        if kind == "runner_item_on_ok" and not self._batches.get(node):
+            batch = _batch(node, action, data.get("res"))
+        else:
+            batch = 0
+        if batch:
             self._batches[node] = batch
             found.append(Scheduled(node, batch))
         if kind == "runner_on_ok" and (version := _agent_version(action, result)):

@@ -21,12 +21,45 @@ from typing import Any
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target, digest
 from ansible_collections.otto.cluster.plugins.module_utils.plan_document import moved
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate import answers
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate.shapes import (
+    Count,
+    Flag,
+    Line,
+    ListOf,
+    MapOf,
+    Misfit,
+    Number,
+    OneOf,
+    Pattern,
+    Reading,
+    all_of,
+)
 
 from otto_run.exits import Code, Stop
 from otto_run.failures import Failure
 from otto_run.render import clean
 
 _FORMAT = 1
+_MOST_BYTES = 64 << 20
+# Somebody sends the file to somebody else: it is read as what a node says is.
+_SHAPE = all_of(
+    otto=OneOf(("plan",)),
+    format=Count(),
+    cluster=answers.NAME,
+    made=Number(),
+    nodes=MapOf(
+        answers.NAME,
+        all_of(
+            revision=Pattern(answers.DIGEST, "revision"),
+            services=MapOf(answers.NAME, Pattern(answers.DIGEST, "digest")),
+            digest=Pattern(answers.DIGEST, "digest"),
+            changed=Flag(),
+            plan=answers.PLAN,
+            steps=ListOf(Line(200)),
+        ),
+    ),
+)
 _AGAIN = "otto-run plan --out {}"
 
 
@@ -59,7 +92,7 @@ def node_of(target: Target, result: Mapping[str, Any], steps: Iterable[str]) -> 
     return SavedNode(
         target.revision,
         _services(target),
-        str(result.get("plan_digest")),
+        result["plan_digest"],
         bool(result.get("changed")),
         plan if isinstance(plan, dict) else {},
         tuple(steps),
@@ -119,23 +152,25 @@ def read(path: Path) -> SavedPlan:
     except (OSError, UnicodeDecodeError) as error:
         raise Stop(Code.USAGE, f"{path} cannot be read: {error}") from error
     try:
-        document = json.loads(text)
+        if len(text) > _MOST_BYTES:
+            raise Misfit(f"plan: more than {_MOST_BYTES >> 20} MiB")
+        document = _SHAPE.read(json.loads(text), "plan", Reading())
         # One without nodes would be a plan for none; to Ansible no limit means every node.
-        if document["otto"] != "plan" or document["format"] != _FORMAT or not document["nodes"]:
-            raise ValueError
+        if document["format"] != _FORMAT or not document["nodes"]:
+            raise Misfit("plan: of another format, or without nodes")
         nodes = {
-            str(name): SavedNode(
-                str(node["revision"]),
-                {str(key): str(value) for key, value in node["services"].items()},
-                str(node["digest"]),
-                bool(node["changed"]),
-                dict(node["plan"]),
-                tuple(str(step) for step in node["steps"]),
+            name: SavedNode(
+                node["revision"],
+                node["services"],
+                node["digest"],
+                node["changed"],
+                node["plan"],
+                tuple(node["steps"]),
             )
             for name, node in document["nodes"].items()
         }
-        return SavedPlan(path, str(document["cluster"]), float(document["made"]), nodes)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return SavedPlan(path, document["cluster"], float(document["made"]), nodes)
+    except (ValueError, RecursionError):
         raise Stop(
             Code.USAGE,
             f"{path} is no plan that this otto-run has saved\n"

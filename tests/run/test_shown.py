@@ -126,7 +126,7 @@ def test_why_a_node_cannot_be_reached(text: str, cause: str, command: str, tmp_p
 
 
 def test_failures_of_services_are_told_one_by_one(tmp_path: Path) -> None:
-    error = {"service": "web", "message": "no image", "cause": "404\x1b[2J", "next": "docker pull"}
+    error = {"service": "web", "message": "no image", "cause": "404\x1b[2J", "next": "docker pull web:1"}
     result = {"report": {"errors": [error, {**error, "service": ""}]}}
     found = failures.collect(
         outcome({"msg": "page"}, results={"rpi-01": result}), {"rpi-01": Node("rpi-01")}, tmp_path
@@ -134,7 +134,7 @@ def test_failures_of_services_are_told_one_by_one(tmp_path: Path) -> None:
     assert [failure.service for failure in found] == ["web", ""]
     assert str(found[0]) == (
         "rpi-01: web: no image\n    cause     404 [2J\n    next      "
-        f"ssh -o UserKnownHostsFile={tmp_path} pi@10.0.0.1 'sudo docker pull'"
+        f"ssh -o UserKnownHostsFile={tmp_path} pi@10.0.0.1 'sudo docker pull web:1'"
     )
 
 

@@ -10,16 +10,17 @@ round trip, where a copied file takes four more.
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.plugin_utils.installation import (
-    VARIABLES,
+    SETTINGS,
     installation,
 )
+from ansible_collections.otto.cluster.plugins.plugin_utils.node_call import NodeAction
+from ansible_collections.otto.cluster.plugins.plugin_utils.own import own, own_or_nothing
 
-MODULE = "otto.cluster.agent"
 MEMORY_HINT = (
     "The kernel of %s does not account memory: `mem_limit` has no effect there, and memory is not"
     " measured. Add `cgroup_enable=memory cgroup_memory=1` to the line in"
@@ -27,46 +28,31 @@ MEMORY_HINT = (
 )
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(NodeAction):
     """otto.cluster.agent"""
 
-    _requires_connection = True
-    _supports_check_mode = True
-    _supports_diff = True
+    MODULE = "otto.cluster.agent"
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
+    def work(self, variables: dict[str, Any]) -> dict[str, Any]:
         arguments = dict(self._task.args)
         installed = arguments.pop("installed", None)
-        if "otto_cluster" in variables:
-            arguments["cluster"] = self._templar.template(variables["otto_cluster"])
+        mine = own_or_nothing(variables)
+        if mine:
+            arguments["cluster"] = mine["otto_cluster"]
         if arguments.get("state", "present") not in ("present", "unpacked"):
-            return _joined(result, self._execute_module(MODULE, arguments, task_vars=task_vars))
+            return self.ask(arguments, variables)
         try:
-            wanted = installation(
-                {
-                    name: self._templar.template(variables[name])
-                    for name in VARIABLES
-                    if name in variables
-                }
-            )
+            wanted = installation(own(variables), self._settings(variables))
         except OttoError as error:
-            return result | {"failed": True, "msg": str(error)}
+            return {"failed": True, "changed": False, "msg": str(error)}
+        warnings = []
         if installed and not installed["memory_cgroup"]:
-            result.setdefault("warnings", []).append(
-                MEMORY_HINT % variables.get("inventory_hostname")
-            )
+            warnings.append(MEMORY_HINT % self._host)
         if installed and installed["agent"] == wanted.as_seen():
             version = wanted.bundle.version
-            return result | {
-                "changed": False,
-                "changes": [],
-                "former": version,
-                "version": version,
-            }
+            return _warned(
+                {"changed": False, "changes": [], "former": version, "version": version}, warnings
+            )
         arguments |= {
             "version": wanted.bundle.version,
             "config": wanted.config,
@@ -76,17 +62,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         send = bool(installed) and installed["agent"]["version"] != wanted.bundle.version
         if send and not self._task.check_mode:
             arguments["bundle"] = self._encoded(wanted.bundle.path)
-        answer = self._execute_module(MODULE, arguments, task_vars=task_vars)
-        if answer.get("needs_bundle"):
+        answer = self.ask(arguments, variables)
+        if answer.get("needs_bundle") and "bundle" not in arguments:
             arguments["bundle"] = self._encoded(wanted.bundle.path)
-            answer = self._execute_module(MODULE, arguments, task_vars=task_vars)
-        return _joined(result, answer)
+            answer = self.ask(arguments, variables)
+        return _warned(answer, warnings)
+
+    def diff(self, found: Mapping[str, Any]) -> dict[str, str] | None:
+        return found.get("diff")
+
+    def _settings(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: self._templar.template(variables[name]) for name in SETTINGS if name in variables
+        }
 
     @staticmethod
     def _encoded(path: Any) -> str:
         return base64.b64encode(path.read_bytes()).decode("ascii")
 
 
-def _joined(result: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
-    warnings = [*result.get("warnings", []), *answer.get("warnings", [])]
-    return result | answer | ({"warnings": warnings} if warnings else {})
+def _warned(answer: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
+    warnings = [*warnings, *answer.get("warnings", [])]
+    return answer | ({"warnings": warnings} if warnings else {})

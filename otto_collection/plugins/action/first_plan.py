@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -15,6 +14,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.model import Observed
 from ansible_collections.otto.cluster.plugins.module_utils.operations import Operation
 from ansible_collections.otto.cluster.plugins.module_utils.plan_document import digest_of
 from ansible_collections.otto.cluster.plugins.module_utils.reconcile import reconcile
+from ansible_collections.otto.cluster.plugins.plugin_utils.own import own
 
 
 class _Nothing:
@@ -39,7 +39,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, arguments = self.validate_argument_spec(
             {
-                "target": {"type": "str", "required": True, "no_log": True},
                 "installed": {"type": "dict", "required": True},
                 "revision": {"type": "str"},
             }
@@ -56,7 +55,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "cause": error.cause,
                 "next": error.next,
             }
-        target = Target.from_json(json.loads(arguments["target"]))
+        try:
+            target = Target.from_json(dict(own(task_vars or {})["otto_target"]))
+        except (OttoError, KeyError) as problem:
+            return result | {"failed": True, "msg": f"The inventory has no target: {problem}"}
         # No engine, so no registry can be asked either.
         report = reconcile(_Nothing(), target, check=True, refresh=False).to_json()
         plan = report.pop("plan")

@@ -12,42 +12,40 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible_collections.otto.cluster.plugins.module_utils.node import CURRENT
 from ansible_collections.otto.cluster.plugins.module_utils.target_arguments import (
     ARGUMENTS,
     RESULT,
     RULES,
 )
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate.words import lines
 from ansible_collections.otto.cluster.plugins.plugin_utils.installation import python_of
+from ansible_collections.otto.cluster.plugins.plugin_utils.node_call import NodeAction, unusable
+from ansible_collections.otto.cluster.plugins.plugin_utils.own import own_or_nothing, place_of
 
-MODULE = "otto.cluster.target"
 PROGRAM = "ansible_collections.otto.cluster.plugins.module_utils.target_main"
 OTHER_BUNDLE = 90
+_SAID = 4000  # characters of what the program said besides its result
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(NodeAction):
     """otto.cluster.target"""
 
-    _requires_connection = True
-    _supports_check_mode = True
-    _supports_diff = True
+    MODULE = "otto.cluster.target"
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = self._task.args
+    def work(self, variables: dict[str, Any]) -> dict[str, Any]:
+        mine = own_or_nothing(variables)
+        arguments = self._task.args = {**_of_inventory(mine, self._task.args), **self._task.args}
         quick = arguments.get("agent") and arguments.get("state", "present") == "present"
         # Without pipelining nothing can be handed to a command but in its arguments.
         if quick and self._connection.has_pipelining:
-            answer = self._run_in_place(python_of(task_vars or {}))
+            answer = self._run_in_place(python_of(mine or variables))
             if answer is not None:
-                return result | answer
-        return result | self._execute_module(MODULE, task_vars=task_vars)
+                return _whole(answer, arguments)
+        return _whole(self.ask(arguments, variables), arguments)
 
     def _run_in_place(self, python: str) -> dict[str, Any] | None:
         """What the program of the bundle answered; None where the node has another bundle."""
@@ -55,25 +53,53 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         asked = {
             "arguments": arguments,
             "check": self._task.check_mode,
-            "diff": self._task.diff,
+            "diff": False,  # it is made here, of the typed plan
         }
         version, current = shlex.quote(arguments["agent"]["version"]), shlex.quote(str(CURRENT))
-        # In a directory that is root's: Python looks for modules where it is started.
-        done = self._low_level_execute_command(
-            f'cd /; [ "$(readlink {current})" = {version} ] || exit {OTHER_BUNDLE};'
-            f" PYTHONPATH={current} exec {shlex.quote(python)} -m {PROGRAM}",
-            in_data=json.dumps(asked).encode(),
-        )
+        with self.bounded():
+            # In a directory that is root's: Python looks for modules where it is started.
+            done = self._low_level_execute_command(
+                f'cd /; [ "$(readlink {current})" = {version} ] || exit {OTHER_BUNDLE};'
+                f" PYTHONPATH={current} exec {shlex.quote(python)} -m {PROGRAM}",
+                in_data=json.dumps(asked).encode(),
+            )
         if done["rc"] == OTHER_BUNDLE:
             return None
         for line in done["stdout_lines"]:
             if line.startswith(RESULT):
-                answer: dict[str, Any] = json.loads(line[len(RESULT) :])
-                return answer
+                return self.passed_text(line[len(RESULT) :])
         words = (done["stderr"] or done["stdout"]).strip().splitlines()
-        raise AnsibleActionFail(
-            "Otto's program on the node ended with code {} and no result: {}".format(
-                done["rc"], words[-1] if words else "it said nothing"
-            ),
-            result={"stdout": done["stdout"], "stderr": done["stderr"]},
-        )
+        last = lines(words[-1], 600) if words else "it said nothing"
+        said = {name: lines(done[name], _SAID) for name in ("stdout", "stderr")}
+        return unusable(f"the program ended with code {done['rc']} and no result: {last}") | said
+
+
+def _whole(answer: dict[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer, if it says all that its kind has to say."""
+    if answer.get("failed"):
+        return answer
+    if answer.get("missing"):
+        wanted = ["node"]
+    elif answer.get("held"):
+        wanted = ["plan"]
+    elif arguments.get("state", "present") == "present":
+        wanted = ["plan", "plan_digest", "report"]
+    else:
+        wanted = ["plan", "report"]
+    lacks = [name for name in wanted if name not in answer]
+    return unusable(f"answer: without {', '.join(lacks)}") if lacks else answer
+
+
+def _of_inventory(mine: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the inventory says of the host, and the task need not say."""
+    if not mine:
+        return {}
+    found = place_of(mine)
+    if given.get("state", "present") == "present":
+        found["keep_images"] = mine["otto_keep_images"]
+        if mine["otto_registries"]:
+            found["registries"] = json.dumps(mine["otto_registries"])
+    # The whole target as text: it holds secrets, and only a whole text is masked as a whole.
+    if not given.get("revision"):
+        found["target"] = json.dumps(mine["otto_target"])
+    return found

@@ -14,7 +14,7 @@ version_added: 0.1.0
 description:
   - Returns what RV(otto.cluster.node_info#module:agent) is where the agent is as it has to be.
   - Builds the agent bundle on the control machine when its cache has none of that content.
-  - Takes everything from the variables of the host.
+  - Takes everything from what the inventory says of the host; facts of the host count for nothing.
 author:
   - The Otto authors (@otto-cluster)
 options:
@@ -42,7 +42,11 @@ from typing import Any
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
-from ansible_collections.otto.cluster.plugins.plugin_utils.installation import installation
+from ansible_collections.otto.cluster.plugins.plugin_utils.installation import (
+    SETTINGS,
+    installation,
+)
+from ansible_collections.otto.cluster.plugins.plugin_utils.own import own
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]
@@ -53,6 +57,10 @@ class LookupModule(LookupBase):  # type: ignore[misc]
     ) -> list[dict[str, Any]]:
         self.set_options(var_options=variables, direct=kwargs)
         try:
-            return [installation(variables or {}).as_seen()]
+            known = variables or {}
+            settings = {
+                name: self._templar.template(known[name]) for name in SETTINGS if name in known
+            }
+            return [installation(own(known), settings).as_seen()]
         except OttoError as error:
             raise AnsibleLookupError(str(error)) from error

@@ -14,7 +14,8 @@ version_added: 0.1.0
 description:
   - Returns accounts, access rules and certificate of the broker that C(mqtt.node) asks for.
   - Makes passwords, CA and certificate on the control machine where there are none yet.
-  - Takes everything from the variables of the host. What it returns is secret.
+  - Takes everything from what the inventory says of the host; facts of the host count for nothing.
+  - What it returns is secret.
 author:
   - The Otto authors (@otto-cluster)
 options:
@@ -48,6 +49,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.cluster_tables import
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.plugin_utils import mosquitto
 from ansible_collections.otto.cluster.plugins.plugin_utils.credentials import Credentials
+from ansible_collections.otto.cluster.plugins.plugin_utils.own import own
 from ansible_collections.otto.cluster.plugins.plugin_utils.pki import Pki
 from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root
 
@@ -61,9 +63,10 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         self.set_options(var_options=variables, direct=kwargs)
         known = variables or {}
         try:
-            return [_files(str(known["otto_cluster"]), known["otto_mqtt"], known["groups"]["otto"])]
+            mine = own(known)
+            return [_files(str(mine["otto_cluster"]), mine["otto_mqtt"], known["groups"]["otto"])]
         except KeyError as error:
-            raise AnsibleLookupError(f"the host has no variable {error}") from error
+            raise AnsibleLookupError(f"the inventory says no {error} of the host") from error
         except OttoError as error:
             raise AnsibleLookupError(str(error)) from error
 

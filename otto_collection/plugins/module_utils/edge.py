@@ -81,14 +81,14 @@ def diff_of(plan: Mapping[str, Any]) -> dict[str, str]:
                 "  {}".format(step["line"]) for step in service["pulls"] + service["operations"]
             ]
         if verdict == "remove":
-            before += ["  {}".format(step["container"]) for step in _removals(service)]
+            before += ["  {}".format(step.get("container", "")) for step in _removals(service)]
         for change in service["changes"]:
             if change["old"] is not None:
                 before.append("  {}: {}".format(change["key"], change["old"]))
             if change["new"] is not None:
                 after.append("  {}: {}".format(change["key"], change["new"]))
     for step in plan["after"]:
-        before.append(step["name"])
+        before.append(str(step.get("name", "")))
     return {"before": _text(before), "after": _text(after)}
 
 

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
-_SECRET_FREE = ("body", "config", "settings", "previous", "content")
+NOT_SENT = ("body", "config", "settings", "previous", "content")
 """Fields with engine documents and contents: never shown, never sent (a create body carries the
 environment)."""
 
@@ -44,7 +44,7 @@ class Operation:
         """{"op", "line", and the fields that carry no engine document}."""
         value: dict[str, Any] = {"op": self.op, "line": self.line()}
         for item in fields(self):
-            if item.name not in _SECRET_FREE:
+            if item.name not in NOT_SENT:
                 value[item.name] = getattr(self, item.name)
         return value
 

@@ -12,14 +12,11 @@ short_description: Plan a node that has no Docker or no agent yet
 version_added: 0.1.0
 description:
   - Returns what M(otto.cluster.target) would return in check mode if the node had nothing at all.
+  - The target is the one that the inventory has for the host.
   - This is an action that runs on the control machine; the node is not called.
 author:
   - The Otto authors (@otto-cluster)
 options:
-  target:
-    description: The target of the node as JSON text.
-    type: str
-    required: true
   installed:
     description: What M(otto.cluster.node_info) returned for the node.
     type: dict
@@ -38,7 +35,6 @@ seealso:
 EXAMPLES = r"""
 - name: Plan from nothing
   otto.cluster.first_plan:
-    target: "{{ otto_target | to_json }}"
     installed: "{{ otto_info }}"
 """
 
@@ -68,7 +64,6 @@ from ansible.module_utils.basic import AnsibleModule
 def main():
     module = AnsibleModule(
         argument_spec={
-            "target": {"type": "str", "required": True, "no_log": True},
             "installed": {"type": "dict", "required": True},
         },
         supports_check_mode=True,

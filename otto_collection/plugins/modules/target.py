@@ -27,7 +27,9 @@ options:
     description:
       - The target document as JSON text. It is text and not a dictionary, because Ansible masks a
         secret text as a whole, but each single value of a secret dictionary wherever it stands.
-      - With O(state=present) either this or O(revision) is required. With O(state=absent) it only
+      - With O(state=present) either this or O(revision) is required; for a host of the inventory
+        plugin P(otto.cluster.otto#inventory) it is that host's where neither is given, as are
+        O(docker_url), O(state_dir), O(registries) and O(keep_images). With O(state=absent) it only
         says which cluster is meant; left out, that is the cluster of the target on the node.
     type: str
   revision:

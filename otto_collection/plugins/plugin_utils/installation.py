@@ -11,28 +11,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import Mqtt
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, show_value
 from ansible_collections.otto.cluster.plugins.plugin_utils import bundle
 from ansible_collections.otto.cluster.plugins.plugin_utils.access import access
 from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root
 from jinja2 import Environment, StrictUndefined
 
-VARIABLES = (
-    "otto_cluster",
-    "otto_node",
-    "otto_mqtt",
-    "otto_state_dir",
-    "ansible_python_interpreter",
-    "agent_memory_max",
-    "agent_timeout",
-)
-"""Variables of a host that its installation is made from."""
+_NEEDED = ("otto_cluster", "otto_node", "otto_mqtt", "otto_state_dir")
+SETTINGS = ("agent_memory_max", "agent_timeout")
+"""Variables of a playbook that change an installation."""
 TEMPLATE = Path(__file__).parents[2] / "roles/agent/templates/otto-agent.service.j2"
 DEFAULT_PYTHON = "/usr/bin/python3"
 DEFAULT_MEMORY = "256M"
@@ -59,29 +53,32 @@ class Installation:
         }
 
 
-def installation(variables: Mapping[str, Any]) -> Installation:
-    """From a host's VARIABLES, and what the control machine keeps: the node's password and the CA,
-    made here when they are asked for first. Raises OttoError that names what is missing."""
-    for name in VARIABLES[:4]:
-        if name not in variables:
+def installation(mine: Mapping[str, Any], settings: Mapping[str, Any]) -> Installation:
+    """From what the inventory says of a host (`own.own`), and what the control machine keeps: the
+    node's password and the CA, made here when they are asked for first. Raises OttoError that
+    names what is missing.
+
+    settings: of SETTINGS, those that a playbook has.
+    """
+    for name in _NEEDED:
+        if name not in mine:
             raise OttoError(
                 f"The host has no variable {name}",
                 cause="it does not come from Otto's inventory plugin",
                 next="ansible-inventory -i otto.yaml --graph   (shows which hosts do)",
             )
-    node = variables["otto_node"]
-    cluster = variables["otto_cluster"]
-    name = str(cluster["name"] if isinstance(cluster, Mapping) else cluster)
+    node = mine["otto_node"]
+    name = str(mine["otto_cluster"])
     config = {
         "cluster": name,
         "node": node["id"],
         "docker_url": node["docker_url"],
-        "state_dir": variables["otto_state_dir"],
+        "state_dir": mine["otto_state_dir"],
         "metrics_interval": 10,
         "sweep_interval": 60,
     }
-    if variables["otto_mqtt"]:  # without a broker the agent heals in silence
-        mqtt = Mqtt(**variables["otto_mqtt"])
+    if mine["otto_mqtt"]:  # without a broker the agent heals in silence
+        mqtt = Mqtt(**mine["otto_mqtt"])
         config["mqtt"] = access(mqtt, state_root(), name, node["id"]).to_json()
     unit = Environment(
         undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True
@@ -90,12 +87,29 @@ def installation(variables: Mapping[str, Any]) -> Installation:
         bundle=bundle.current(),
         config=json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n",
         unit=unit.render(
-            python=python_of(variables),
+            python=python_of(mine),
             docker_group="docker" if str(node["docker_url"]).startswith("unix:") else "",
-            memory_max=variables.get("agent_memory_max", DEFAULT_MEMORY),
-            start_timeout=variables.get("agent_timeout", DEFAULT_TIMEOUT),
+            memory_max=_memory(settings.get("agent_memory_max", DEFAULT_MEMORY)),
+            start_timeout=_seconds(settings.get("agent_timeout", DEFAULT_TIMEOUT)),
         ),
     )
+
+
+def _memory(value: Any) -> str:
+    if not re.fullmatch(r"[0-9]{1,18}[KMGT]?|[0-9]{1,2}%|infinity", str(value)):
+        raise OttoError(
+            f"agent_memory_max: {show_value(value)} is no amount of memory as systemd reads it",
+            next="agent_memory_max: 256M",
+        )
+    return str(value)
+
+
+def _seconds(value: Any) -> int:
+    if not re.fullmatch(r"[0-9]{1,6}", str(value)):
+        raise OttoError(
+            f"agent_timeout: {show_value(value)} is no number of seconds", next="agent_timeout: 60"
+        )
+    return int(value)
 
 
 def python_of(variables: Mapping[str, Any]) -> str:

@@ -1,0 +1,1 @@
+../../otto_collection/plugins/action/container.py
