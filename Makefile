@@ -5,7 +5,7 @@ HOSTS ?= 3
 BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help demo test test-faults check lab lab-down bench format clean
+.PHONY: help demo test test-faults test-hostile check lab lab-down bench format clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 12
 
@@ -34,6 +34,11 @@ test-faults: .venv/.ready ## every fault of docs/faults.md, the long ones too, a
 	$(PYTHON) -m lab tools
 	$(BIN)/python -m lab up --fresh rpi-01 rpi-02 rpi-03
 	$(BIN)/python -m pytest -p tests.faults.table --faults -m ""
+
+test-hostile: .venv/.ready ## what nodes, files and strangers may not do, the long tests
+	$(PYTHON) -m lab tools
+	$(BIN)/python -m lab up --fresh rpi-01 rpi-02 rpi-03
+	$(BIN)/python -m pytest -m hostile
 
 check: .venv/.ready ## format, lint, types, ansible-lint, sanity
 	$(BIN)/ruff format --check .

@@ -24,7 +24,7 @@ from ansible_collections.otto.cluster.plugins.plugin_utils.gate import answers
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.shapes import Misfit
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.words import lines, one_line
 
-_ROOM = 512 << 20  # bytes of memory that one call may take in addition
+_ROOM = 192 << 20  # bytes of memory that one call may take in addition
 _TAIL = 4000  # characters of what a program said besides, kept for a message
 
 
