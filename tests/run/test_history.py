@@ -238,7 +238,13 @@ def test_refused_because_the_file_moved(
                 "no longer: environment.MODE: dark -> light",
             ],
         ),
-        ({**plan(web("recreate", MODE)), "after": [{"op": "remove_network", "line": "remove network x"}]}, None),
+        (
+            {
+                **plan(web("recreate", MODE)),
+                "after": [{"op": "remove_network", "line": "remove network x"}],
+            },
+            None,
+        ),
     ],
 )
 def test_refused_because_the_node_moved(

@@ -126,7 +126,8 @@ def test_why_a_node_cannot_be_reached(text: str, cause: str, command: str, tmp_p
 
 
 def test_failures_of_services_are_told_one_by_one(tmp_path: Path) -> None:
-    error = {"service": "web", "message": "no image", "cause": "404\x1b[2J", "next": "docker pull web:1"}
+    hint = "docker pull web:1"
+    error = {"service": "web", "message": "no image", "cause": "404\x1b[2J", "next": hint}
     result = {"report": {"errors": [error, {**error, "service": ""}]}}
     found = failures.collect(
         outcome({"msg": "page"}, results={"rpi-01": result}), {"rpi-01": Node("rpi-01")}, tmp_path

@@ -90,7 +90,10 @@ class NodeAction(Wall, ActionBase):  # type: ignore[misc]
         variables = task_vars or {}
         self._host = str(variables.get("inventory_hostname", ""))
         result: dict[str, Any] = super().run(tmp, task_vars)
-        return result | self.work(variables)
+        try:
+            return result | self.work(variables)
+        except OttoError as error:
+            return result | {"failed": True, "changed": False, "msg": str(error)}
 
     def work(self, variables: dict[str, Any]) -> dict[str, Any]:
         """What the action does. variables: of the task; facts among them are the node's words."""
