@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import json
 import os
 import shlex
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
+from ansible_collections.otto.cluster.plugins.module_utils import beneath
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import DOCKER_URL, Node
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.image_names import pinned
@@ -44,8 +46,11 @@ _REMOTE_STATE = "/var/lib/otto"
 
 # What runs on the node: it says what is there, takes a tar of the announced size from its input
 # and hands it to the engine. An input that ends early is never a load: the engine's request is cut
-# off before its announced length.
-_NODE = r"""
+# off before its announced length. It is root there and writes where the agent may: by `beneath`,
+# whose text stands before it.
+_NODE = (
+    f"{inspect.getsource(beneath)}\n"
+    + r"""
 import http.client, json, os, socket, sys
 P = json.loads(sys.argv[1])
 class Engine(http.client.HTTPConnection):
@@ -102,10 +107,9 @@ def work():
     found = get("/images/%s/json" % P["path"]) or {}
     known = [image["Id"] for image in images]
     if not error and found and found["Id"] not in known:
-        folder = os.path.join(P["state_dir"], "pushed")
-        os.makedirs(folder, exist_ok=True)
-        with open(os.path.join(folder, found["Id"].split(":")[-1]), "w") as note:
-            note.write(P["reference"])
+        with opened(Path(P["state_dir"]), make=0o750) as state:
+            with state.folder("pushed", make=0o750) as notes:
+                notes.replace(found["Id"].split(":")[-1], P["reference"].encode(), 0o640)
     layers = (found.get("RootFS") or {}).get("Layers") or []
     tell(id=found.get("Id", ""), layers=layers, error=error)
 try:
@@ -113,6 +117,7 @@ try:
 except Exception as failure:
     tell(error="%s: %s" % (type(failure).__name__, failure))
 """
+)
 
 
 @dataclass(frozen=True)

@@ -213,9 +213,7 @@ class Folder:
                 if not names:
                     break
                 if left < 0:
-                    raise OSError(
-                        errno.EBUSY, f"{top.path} is filled again while it is emptied"
-                    )
+                    raise OSError(errno.EBUSY, f"{top.path} is filled again while it is emptied")
         os.rmdir(name, dir_fd=self.descriptor)  # noqa: PTH106
 
     def _take_apart(self, name: str) -> None:

@@ -78,7 +78,7 @@ def read(directory: Path) -> Memory:
     """What is remembered. The agent may write the file, and what it says was brought is removed one
     day: so an image is an id, and a name is the name of one."""
     with contextlib.suppress(
-        OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError
+        OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError
     ):
         with within(directory) as folder:
             document = json.loads(folder.read(_NAME, _LARGEST) if folder is not None else b"{}")

@@ -108,7 +108,9 @@ class Target:
             for name, value in part.items():
                 if not isinstance(name, str) or not isinstance(value, kind):
                     raise ValueError(f"target has an entry of another type in {key}")
-        if not all(isinstance(name, str) for keys in document["sensitive"].values() for name in keys):
+        if not all(
+            isinstance(name, str) for keys in document["sensitive"].values() for name in keys
+        ):
             raise ValueError("target has an entry of another type in sensitive")
         return cls(
             cluster=document["cluster"],

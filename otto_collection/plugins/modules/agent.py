@@ -102,6 +102,7 @@ needs_bundle:
 """
 
 import base64
+import errno
 import grp
 import io
 import json
@@ -116,6 +117,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.otto.cluster.plugins.module_utils import beneath
 
 SERVICE = "otto-agent.service"
 USER = "otto"
@@ -130,6 +132,7 @@ FORMER = ETC / "former.json"
 UNIT = Path("/etc/systemd/system") / SERVICE
 STEADY = 3.0  # seconds that an agent which is ready has to stay up
 JOURNAL_LINES = 15
+LARGEST = 1024 * 1024
 CORE = "ansible_collections.otto.cluster.plugins.module_utils"
 LOADED = f"otto_agent.__main__, docker, paho.mqtt.client, {CORE}.target_main"
 """some of it only loads when needed"""
@@ -174,11 +177,17 @@ def service():
 
 
 def read(path):
-    """Text of a file, None where there is none."""
+    """Text of a file, None where there is none. The agent may write its own configuration, so what
+    stands there may be anything: it is compared with what ought to stand there."""
     try:
-        return path.read_text(encoding="utf-8")
+        with beneath.opened(path.parent) as folder:
+            return folder.read(path.name, LARGEST).decode("utf-8", "replace")
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if isinstance(error, beneath.Foreign) or error.errno == errno.EFBIG:
+            return ""
+        raise
 
 
 def write(path, text, mode, owner=0, group=0):
@@ -195,6 +204,15 @@ def write(path, text, mode, owner=0, group=0):
     except BaseException:
         Path(unfinished).unlink()
         raise
+
+
+def erase(path):
+    """Removes a directory with all that is in it, also where root has laid it on another disk."""
+    with beneath.opened(path) as folder:
+        for name in folder.names():
+            folder.remove_tree(name)
+    with beneath.opened(path.parent) as above:
+        above.remove_tree(path.name)
 
 
 def link(version):
@@ -290,7 +308,7 @@ def masked(text):
         document = json.loads(text)
         if "password" in document["mqtt"]:
             document["mqtt"]["password"] = "(hidden)"
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return "(not readable)\n"
     # Another indent than the file's: Ansible masks whatever equals the file's text.
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
@@ -319,9 +337,11 @@ class Agent:
         """Two clusters on one host would take its agent from each other, apply by apply."""
         try:
             theirs = json.loads(self.config or "{}").get("cluster")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             return  # not readable: an agent that cannot run, to be mended
-        if theirs and self.params["cluster"] and theirs != self.params["cluster"]:
+        if not isinstance(theirs, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", theirs):
+            return
+        if self.params["cluster"] and theirs != self.params["cluster"]:
             raise Failed(
                 f"This host belongs to the cluster {theirs}: it has that one's agent.\n"
                 f"    next      `otto-run down` with the otto.yaml of {theirs}; if that is lost:"
@@ -398,9 +418,9 @@ class Agent:
             )  # fmt: skip
         user = pwd.getpwnam(USER)
         ETC.mkdir(mode=0o755, exist_ok=True)
-        STATE.mkdir(mode=0o750, exist_ok=True)
-        STATE.chmod(0o750)
-        os.chown(str(STATE), user.pw_uid, user.pw_gid)
+        with beneath.opened(STATE, make=0o750) as state:
+            os.fchown(state.descriptor, user.pw_uid, user.pw_gid)
+            os.fchmod(state.descriptor, 0o750)
         if not (OPT / wanted).is_dir():
             unpack(wanted, self.params["bundle"], python_of(self.params["unit"]))
         former = self._former()
@@ -530,7 +550,7 @@ class Agent:
                     for path in (CONFIG, FORMER, PATHS):
                         path.unlink(missing_ok=True)
                 elif real:
-                    shutil.rmtree(str(folder))
+                    erase(folder)
         if has_user():
             changes.append(f"user {USER}: removed")
             if real:

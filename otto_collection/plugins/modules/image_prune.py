@@ -82,7 +82,9 @@ def work(params: dict, check: bool) -> list:
                 return []  # Otto was never here
     except OSError as error:
         raise OttoError(
-            f"Cannot open {directory}", cause=error.strerror or str(error), next=f"ls -ld {directory}"
+            f"Cannot open {directory}",
+            cause=error.strerror or str(error),
+            next=f"ls -ld {directory}",
         ) from error
     with DockerEngine(params["docker_url"]) as engine:
         if check:
