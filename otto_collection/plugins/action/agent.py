@@ -10,10 +10,12 @@ round trip, where a copied file takes four more.
 from __future__ import annotations
 
 import base64
+import hashlib
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.plugin_utils.bundle import Bundle
 from ansible_collections.otto.cluster.plugins.plugin_utils.installation import (
     VARIABLES,
     installation,
@@ -69,22 +71,31 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             }
         arguments |= {
             "version": wanted.bundle.version,
+            "sha256": wanted.bundle.sha256,
             "config": wanted.config,
             "unit": wanted.unit,
         }
         # Where nothing is known of the node, the bundle is sent only after it was asked for.
-        send = bool(installed) and installed["agent"]["version"] != wanted.bundle.version
-        if send and not self._task.check_mode:
-            arguments["bundle"] = self._encoded(wanted.bundle.path)
-        answer = self._execute_module(MODULE, arguments, task_vars=task_vars)
-        if answer.get("needs_bundle"):
-            arguments["bundle"] = self._encoded(wanted.bundle.path)
+        send = bool(installed) and installed["agent"]["bundle_sha256"] != wanted.bundle.sha256
+        try:
+            if send and not self._task.check_mode:
+                arguments |= _sent(wanted.bundle)
             answer = self._execute_module(MODULE, arguments, task_vars=task_vars)
+            if answer.get("needs_bundle"):
+                arguments |= _sent(wanted.bundle)
+                answer = self._execute_module(MODULE, arguments, task_vars=task_vars)
+        except OttoError as error:
+            return result | {"failed": True, "msg": str(error)}
         return _joined(result, answer)
 
-    @staticmethod
-    def _encoded(path: Any) -> str:
-        return base64.b64encode(path.read_bytes()).decode("ascii")
+
+def _sent(bundle: Bundle) -> dict[str, str]:
+    """The archive, and what it has to be when it has arrived."""
+    packed = bundle.packed()
+    return {
+        "bundle": base64.b64encode(packed).decode("ascii"),
+        "packed_sha256": hashlib.sha256(packed).hexdigest(),
+    }
 
 
 def _joined(result: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:

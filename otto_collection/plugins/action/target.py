@@ -11,22 +11,19 @@ way.
 from __future__ import annotations
 
 import json
-import shlex
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.otto.cluster.plugins.module_utils.node import CURRENT
 from ansible_collections.otto.cluster.plugins.module_utils.target_arguments import (
     ARGUMENTS,
     RESULT,
     RULES,
 )
+from ansible_collections.otto.cluster.plugins.plugin_utils.in_place import OTHER_BUNDLE, command
 from ansible_collections.otto.cluster.plugins.plugin_utils.installation import python_of
 
 MODULE = "otto.cluster.target"
-PROGRAM = "ansible_collections.otto.cluster.plugins.module_utils.target_main"
-OTHER_BUNDLE = 90
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -57,11 +54,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "check": self._task.check_mode,
             "diff": self._task.diff,
         }
-        version, current = shlex.quote(arguments["agent"]["version"]), shlex.quote(str(CURRENT))
-        # In a directory that is root's: Python looks for modules where it is started.
+        agent = arguments["agent"]
         done = self._low_level_execute_command(
-            f'cd /; [ "$(readlink {current})" = {version} ] || exit {OTHER_BUNDLE};'
-            f" PYTHONPATH={current} exec {shlex.quote(python)} -m {PROGRAM}",
+            command(python, agent["version"], agent["bundle_sha256"]),
             in_data=json.dumps(asked).encode(),
         )
         if done["rc"] == OTHER_BUNDLE:

@@ -65,12 +65,12 @@ class Folder:
     # ---- looking
 
     def names(self) -> list[str]:
-        return sorted(os.listdir(self.descriptor))  # noqa: PTH208 - Path knows no descriptors
+        return sorted(os.listdir(self.descriptor))
 
     def look(self, name: str) -> os.stat_result | None:
         """What stands at a name, a link for itself; None where nothing does."""
         try:
-            return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)  # noqa: PTH116
+            return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
@@ -158,14 +158,14 @@ class Folder:
     def rename(self, name: str, to: str) -> None:
         """Raises Foreign where a directory stands at `to`."""
         try:
-            os.replace(name, to, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)  # noqa: PTH105
+            os.replace(name, to, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
         except IsADirectoryError:
             raise Foreign(self.path / to, "a directory") from None
 
     def remove(self, name: str) -> None:
-        """Take away the name, whatever stands there but a directory; nothing where there is none."""
+        """Take away what stands at a name, which may be anything but a directory, or nothing."""
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=self.descriptor)  # noqa: PTH108
+            os.unlink(name, dir_fd=self.descriptor)
 
     def sync(self) -> None:
         os.fsync(self.descriptor)
@@ -214,7 +214,7 @@ class Folder:
                     break
                 if left < 0:
                     raise OSError(errno.EBUSY, f"{top.path} is filled again while it is emptied")
-        os.rmdir(name, dir_fd=self.descriptor)  # noqa: PTH106
+        os.rmdir(name, dir_fd=self.descriptor)
 
     def _take_apart(self, name: str) -> None:
         """A file goes; of a directory the entries come here, then it goes."""
@@ -226,17 +226,17 @@ class Folder:
             return
         with self.folder(name) as inner:
             for each in inner.names():
-                os.rename(  # noqa: PTH104
+                os.rename(
                     each,
                     secrets.token_hex(8),
                     src_dir_fd=inner.descriptor,
                     dst_dir_fd=self.descriptor,
                 )
-        os.rmdir(name, dir_fd=self.descriptor)  # noqa: PTH106
+        os.rmdir(name, dir_fd=self.descriptor)
 
     def _make(self, name: str, mode: int) -> None:
         try:
-            os.mkdir(name, mode, dir_fd=self.descriptor)  # noqa: PTH102
+            os.mkdir(name, mode, dir_fd=self.descriptor)
         except FileExistsError:
             return
         if os.geteuid() == 0:
@@ -298,7 +298,7 @@ def opened(path: Path, make: int | None = None) -> Folder:
     For root, a link on the way is followed only where nobody but root could have put it: so the
     state directory may lie on another disk, and `otto` cannot lead it elsewhere.
     """
-    whole = Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute leaves the dots in it
+    whole = Path(os.path.abspath(path))  # Path.absolute leaves the dots in it
     rest = list(reversed(whole.parts[1:]))
     links = 0
     here = Folder(os.open("/", _PASS | _DIRECTORY), Path("/"))
@@ -356,7 +356,7 @@ def _link_of_root(folder: Folder, name: str) -> Path | None:
     if os.geteuid() == 0 and others:
         return None
     try:
-        return Path(os.readlink(name, dir_fd=folder.descriptor))  # noqa: PTH115
+        return Path(os.readlink(name, dir_fd=folder.descriptor))
     except OSError:
         return None
 

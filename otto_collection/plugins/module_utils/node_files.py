@@ -104,9 +104,8 @@ class WithFiles:
         if content_digest(content) != operation.name.partition("-")[0]:
             raise OSError(errno.ENODATA, "the target does not hold its content")
         owner = (int(operation.uid or -1), int(operation.gid or -1))
-        with opened(self.directory.parent, make=0o750) as above:
-            with above.folder(self.directory.name, make=0o700) as folder:
-                folder.replace(operation.name, content, operation.mode, owner)
+        with opened(self.directory, make=0o700) as folder:
+            folder.replace(operation.name, content, operation.mode, owner)
 
 
 def _is_right(name: str, found: os.stat_result | None) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.beneath import opened
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.model import Policy, Target
 from ansible_collections.otto.cluster.plugins.module_utils.policy import (
     FILE,
@@ -24,7 +25,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.policy import (
     parse,
     volume_options,
 )
-from ansible_collections.otto.cluster.plugins.module_utils.sdk import BUNDLE
+from ansible_collections.otto.cluster.plugins.module_utils.sdk import BUNDLE, check_owner
 
 _LARGEST = 64 * 1024
 
@@ -112,6 +113,10 @@ def _noted(notes: Path) -> Mapping[str, str]:
 def _parsed(raw: bytes) -> Policy:
     # Only here: a node without a policy, which is most of them, loads no YAML.
     if (BUNDLE / "yaml").is_dir() and str(BUNDLE) not in sys.path:
+        try:
+            check_owner()
+        except OttoError as error:
+            return Policy(problem=f"{error.message}: {error.cause}")
         sys.path.append(str(BUNDLE))
     try:
         import yaml

@@ -111,12 +111,11 @@ class Revisions:
         name = _file(target.revision)
         content = encode(target)
         try:
-            with opened(self.directory.parent, make=0o750) as above:
-                with above.folder(self.directory.name, make=0o700) as folder:
-                    if attempt(folder, self.directory / name).raw != content:
-                        folder.replace(name, content, 0o600)
-                    entries.append({"revision": target.revision, "time": now(), "result": "begun"})
-                    _write(folder, entries)
+            with opened(self.directory, make=0o700) as folder:
+                if attempt(folder, self.directory / name).raw != content:
+                    folder.replace(name, content, 0o600)
+                entries.append({"revision": target.revision, "time": now(), "result": "begun"})
+                _write(folder, entries)
         except OSError as error:
             raise self._failed("write", error) from error
 

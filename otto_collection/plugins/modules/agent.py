@@ -50,8 +50,14 @@ options:
   version:
     description: Version of the bundle. Set by the action.
     type: str
+  sha256:
+    description: SHA-256 of the manifest of the bundle, which names it. Set by the action.
+    type: str
   bundle:
     description: The bundle, a gzip-compressed tar archive in Base64. Set by the action.
+    type: str
+  packed_sha256:
+    description: SHA-256 of that archive, compared before it is unpacked. Set by the action.
     type: str
   config:
     description: Content of C(/etc/otto/agent.json). Set by the action.
@@ -104,6 +110,7 @@ needs_bundle:
 import base64
 import errno
 import grp
+import hashlib
 import io
 import json
 import os
@@ -114,10 +121,11 @@ import subprocess
 import tarfile
 import tempfile
 import time
+import zlib
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.otto.cluster.plugins.module_utils import beneath
+from ansible_collections.otto.cluster.plugins.module_utils import beneath, trusted
 
 SERVICE = "otto-agent.service"
 USER = "otto"
@@ -134,7 +142,7 @@ STEADY = 3.0  # seconds that an agent which is ready has to stay up
 JOURNAL_LINES = 15
 LARGEST = 1024 * 1024
 CORE = "ansible_collections.otto.cluster.plugins.module_utils"
-LOADED = f"otto_agent.__main__, docker, paho.mqtt.client, {CORE}.target_main"
+LOADED = f"otto_agent.__main__, docker, paho.mqtt.client, yaml, {CORE}.target_main"
 """some of it only loads when needed"""
 
 
@@ -253,40 +261,77 @@ def python_of(unit):
     return re.search(r"^ExecStart=(\S+)", unit, re.MULTILINE).group(1)
 
 
-def unpack(version, bundle, python):
+def altered(version, sha256):
+    """Why /opt/otto/<version> is not the bundle of that name; "" where it is."""
+    folder = OPT / version
+    return trusted.altered(str(folder), sha256) if folder.is_dir() else f"{folder} is missing"
+
+
+def unpack(params, python):
     """Makes /opt/otto/<version>, whole or not at all; its modules are compiled and have loaded."""
+    version = params["version"]
+    packed = base64.b64decode(params["bundle"])
+    if hashlib.sha256(packed).hexdigest() != params["packed_sha256"]:
+        raise Failed("The bundle did not arrive as it was sent: otto-run apply   (sends it again)")
     OPT.mkdir(mode=0o755, exist_ok=True)
+    why = trusted.distrusted(str(OPT))
+    if why:
+        raise Failed(
+            f"What root runs cannot lie in {OPT}: {why}\n"
+            f"    next      on the node: sudo chown root:root {OPT}; sudo chmod go-w {OPT}"
+        )
     folder = Path(tempfile.mkdtemp(dir=str(OPT), prefix=f".{version}."))
     try:
         try:
-            with tarfile.open(fileobj=io.BytesIO(base64.b64decode(bundle)), mode="r:gz") as archive:
+            with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:
                 for member in archive:
-                    target = folder / member.name
-                    if not member.isfile() or ".." in target.parts or not member.name:
+                    parts = member.name.split("/")
+                    if not member.isfile() or {"", ".", ".."} & set(parts):
                         raise Failed(f"The bundle holds {member.name!r}, which is no plain file")
+                    target = folder.joinpath(*parts)
                     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-                    with archive.extractfile(member) as source, target.open("wb") as file:
+                    with archive.extractfile(member) as source, target.open("xb") as file:
                         shutil.copyfileobj(source, file)
                     target.chmod(0o644)
-        except (tarfile.TarError, EOFError, ValueError) as error:
+        except (tarfile.TarError, EOFError, ValueError, FileExistsError, zlib.error) as error:
             raise Failed(f"The bundle is broken: {error}") from error
-        for directory, _folders, _files in os.walk(str(folder)):
+        compile_in(folder, version, python)
+        for directory, _folders, files in os.walk(str(folder)):
             Path(directory).chmod(0o755)
-        # Loading it proves that it runs on this Python, and compiles what is loaded: the service
-        # may not write there, and each start and each module call would compile it again.
-        environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "PYTHONPATH": str(folder)}
-        try:
-            run(python, "-c", f"import {LOADED}", timeout=120, env=environment)
-        except Failed as error:
-            reason = str(error).splitlines()[-1]  # the end of a traceback says what was wrong
-            raise Failed(f"Agent {version} does not run on {python}: {reason}") from error
+            for name in files:
+                Path(directory, name).chmod(0o644)
+        why = trusted.altered(str(folder), params["sha256"])
+        if why:
+            raise Failed(f"The bundle is broken: {why}")
         os.sync()
         target = OPT / version
         if target.exists():
-            shutil.rmtree(str(target))
+            erase(target)
         folder.rename(target)
     finally:
-        shutil.rmtree(str(folder), ignore_errors=True)
+        if folder.is_dir():
+            erase(folder)
+
+
+def compile_in(folder, version, python):
+    """Loads what is there. That proves that it runs on this Python, and compiles what is loaded:
+    the service may not write there, and each start and each call would compile it again."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        f"import {LOADED}\n"
+        "print(sys.implementation.cache_tag)"
+    )
+    try:
+        tag = run(python, "-I", "-S", "-c", program, str(folder), timeout=120, env={}).split()[-1]
+    except Failed as error:
+        reason = str(error).splitlines()[-1]  # the end of a traceback says what was wrong
+        raise Failed(f"Agent {version} does not run on {python}: {reason}") from error
+    lines = [tag]
+    for path in sorted(folder.rglob("*.pyc")):
+        path.chmod(0o644)
+        line = trusted.digest(str(path), path.stat())
+        lines.append(f"{line} {path.relative_to(folder).as_posix()}")
+    (folder / trusted.COMPILED).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def journal(since):
@@ -354,9 +399,12 @@ class Agent:
 
     def present(self):
         wanted = self.params["version"]
+        broken = altered(wanted, self.params["sha256"])
         changes = []
         if self.version != wanted:
             changes.append("agent: {} -> {}".format(self.version or "none", wanted))
+        elif broken:
+            changes.append(f"bundle {wanted}: brought anew, because {broken}")
         if self.config != self.params["config"]:
             what = "written" if self.config is None else "changed"
             if self.config is not None and masked(self.config) == masked(self.params["config"]):
@@ -397,12 +445,12 @@ class Agent:
             }
         if not changes or self.module.check_mode:
             return result
-        if not (OPT / wanted).is_dir() and not self.params["bundle"]:
+        if broken and not self.params["bundle"]:
             return {"changed": False, "needs_bundle": True}
-        self._install()
+        self._install(broken)
         return result
 
-    def _install(self):
+    def _install(self, broken):
         wanted = self.params["version"]
         if "\nSupplementaryGroups=docker\n" in self.params["unit"]:
             try:
@@ -421,8 +469,8 @@ class Agent:
         with beneath.opened(STATE, make=0o750) as state:
             os.fchown(state.descriptor, user.pw_uid, user.pw_gid)
             os.fchmod(state.descriptor, 0o750)
-        if not (OPT / wanted).is_dir():
-            unpack(wanted, self.params["bundle"], python_of(self.params["unit"]))
+        if broken:
+            unpack(self.params, python_of(self.params["unit"]))
         former = self._former()
         # Whoever goes on after a power cut in the middle of this has to know the way back.
         write(FORMER, json.dumps(former), 0o600)
@@ -509,10 +557,10 @@ class Agent:
         result = {"changed": changed, "former": self.version, "version": self.version or wanted}
         result["changes"] = [f"agent: none -> {wanted} (not started)"] if changed else []
         if changed and not self.module.check_mode:
-            if not (OPT / wanted).is_dir():
+            if altered(wanted, self.params["sha256"]):
                 if not self.params["bundle"]:
                     return {"changed": False, "needs_bundle": True}
-                unpack(wanted, self.params["bundle"], python_of(self.params["unit"]))
+                unpack(self.params, python_of(self.params["unit"]))
             link(wanted)
         return result
 
@@ -574,14 +622,17 @@ def main():
             "timeout": {"type": "int", "default": 60},
             "cluster": {"type": "str"},
             "version": {"type": "str"},
+            "sha256": {"type": "str"},
             "bundle": {"type": "str", "no_log": True},  # not secret: half a megabyte
+            "packed_sha256": {"type": "str"},
             "config": {"type": "str", "no_log": True},
             "unit": {"type": "str"},
         },
         required_if=[
-            ("state", "present", ("version", "config", "unit")),
-            ("state", "unpacked", ("version", "unit")),
+            ("state", "present", ("version", "sha256", "config", "unit")),
+            ("state", "unpacked", ("version", "sha256", "unit")),
         ],
+        required_by={"bundle": ("packed_sha256",)},
         supports_check_mode=True,
     )
     try:
