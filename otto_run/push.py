@@ -33,6 +33,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoErr
 from ansible_collections.otto.cluster.plugins.module_utils.image_names import pinned
 from ansible_collections.otto.cluster.plugins.module_utils.transport import Transport
 from ansible_collections.otto.cluster.plugins.module_utils.wire import FAILURES
+from ansible_collections.otto.cluster.plugins.plugin_utils import interpreter
 
 from otto_run import lock, processes, render, ssh
 from otto_run.exits import Code, Stop
@@ -261,9 +262,11 @@ class Line:
         python = sys.executable if node.is_local else node.python or _REMOTE_PYTHON
         command = [python, "-c", _NODE, json.dumps(parameters)]
         if not node.is_local:
+            command = interpreter.guarded(python, command)
             command = [*(["sudo", "-n"] if node.become else []), *command]
             way = [*ssh.options(node, here.known_hosts), ssh.destination(node)]
             command = ["ssh", *way, shlex.join(command)]
+        self._python = python
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -275,7 +278,10 @@ class Line:
         try:
             found: dict[str, Any] = json.loads(line)
         except ValueError:
-            _, errors = self._process.communicate()
+            rest, errors = self._process.communicate()
+            if self._process.returncode == interpreter.REFUSED:
+                said = (line + rest).decode("utf-8", "replace")
+                raise interpreter.refusal(self._python, said) from None
             words = render.clean(errors.decode("utf-8", "replace"), 300)
             raise Refused(words or "the connection ended") from None
         if found.get("error"):
@@ -336,6 +342,8 @@ def push_to(here: Session, node: Node, image: Image, told: Callable[[int, int], 
             if have["containerd"]:
                 whole = "its containerd image store takes no image in parts"
             return replace(_send(line, image, have, whole, told), node=node.id)
+        except OttoError as error:
+            return Pushed(node.id, error=f"{error.message}: {error.cause}", next=error.next)
         except Refused as error:
             if whole or not image.there(have.get("layers") or ()):
                 return Pushed(node.id, error=str(error), next=f"otto-run doctor --limit {node.id}")

@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.plugin_utils import interpreter
 from ansible_collections.otto.cluster.plugins.plugin_utils.bundle import Bundle
 from ansible_collections.otto.cluster.plugins.plugin_utils.installation import (
     VARIABLES,
@@ -45,6 +46,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         installed = arguments.pop("installed", None)
         if "otto_cluster" in variables:
             arguments["cluster"] = self._templar.template(variables["otto_cluster"])
+        try:
+            interpreter.check(self, variables)
+        except OttoError as error:
+            return result | {"failed": True, "msg": str(error)}
         if arguments.get("state", "present") not in ("present", "unpacked"):
             return _joined(result, self._execute_module(MODULE, arguments, task_vars=task_vars))
         try:

@@ -15,11 +15,13 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.target_arguments import (
     ARGUMENTS,
     RESULT,
     RULES,
 )
+from ansible_collections.otto.cluster.plugins.plugin_utils import interpreter
 from ansible_collections.otto.cluster.plugins.plugin_utils.in_place import OTHER_BUNDLE, command
 from ansible_collections.otto.cluster.plugins.plugin_utils.installation import python_of
 
@@ -38,12 +40,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     ) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = self._task.args
+        python = python_of(task_vars or {})
         quick = arguments.get("agent") and arguments.get("state", "present") == "present"
         # Without pipelining nothing can be handed to a command but in its arguments.
         if quick and self._connection.has_pipelining:
-            answer = self._run_in_place(python_of(task_vars or {}))
+            answer = self._run_in_place(python)
             if answer is not None:
                 return result | answer
+        try:
+            interpreter.check(self, task_vars or {})
+        except OttoError as error:
+            raise AnsibleActionFail(str(error)) from error
         return result | self._execute_module(MODULE, task_vars=task_vars)
 
     def _run_in_place(self, python: str) -> dict[str, Any] | None:
@@ -61,6 +68,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         )
         if done["rc"] == OTHER_BUNDLE:
             return None
+        if done["rc"] == interpreter.REFUSED:
+            raise AnsibleActionFail(str(interpreter.refusal(python, done["stdout"])))
         for line in done["stdout_lines"]:
             if line.startswith(RESULT):
                 answer: dict[str, Any] = json.loads(line[len(RESULT) :])

@@ -553,9 +553,11 @@ class Agent:
 
     def unpacked(self):
         wanted = self.params["version"]
-        changed = self.version == ""
-        result = {"changed": changed, "former": self.version, "version": self.version or wanted}
-        result["changes"] = [f"agent: none -> {wanted} (not started)"] if changed else []
+        changed = not CURRENT.is_dir() or bool(trusted.altered(str(CURRENT.resolve())))
+        version = wanted if changed else self.version
+        result = {"changed": changed, "former": self.version, "version": version}
+        former = self.version or "none"
+        result["changes"] = [f"agent: {former} -> {wanted} (not started)"] if changed else []
         if changed and not self.module.check_mode:
             if altered(wanted, self.params["sha256"]):
                 if not self.params["bundle"]:

@@ -12,6 +12,7 @@ from functools import cache
 
 from ansible_collections.otto.cluster.plugins.module_utils import trusted
 from ansible_collections.otto.cluster.plugins.module_utils.node import CURRENT
+from ansible_collections.otto.cluster.plugins.plugin_utils.interpreter import guard
 
 OTHER_BUNDLE = 90
 """Exit code where the node has another bundle, or one that is not as it was made."""
@@ -32,14 +33,14 @@ def command(python: str, version: str, sha256: str) -> str:
     """For a shell on the node; arguments of the program go to its standard input.
 
     Nothing of the bundle is run before all of it was compared with `sha256`, by a text that comes
-    from here. Python takes neither the environment nor the packages of the node (`-I -S`).
+    from here. Python takes neither the environment nor the packages of the node (`-I -S`), and a
+    `python:` of otto.yaml is looked at before it runs (`interpreter.REFUSED`).
     """
     words = [python, "-I", "-S", "-c", _text(), str(CURRENT.parent / version), sha256]
     current, name = shlex.quote(str(CURRENT)), shlex.quote(version)
     # In a directory that is root's: what is started there may look for files where it is.
-    return f'cd /; [ "$(readlink {current})" = {name} ] || exit {OTHER_BUNDLE}; exec ' + shlex.join(
-        words
-    )
+    here = f'cd /; [ "$(readlink {current})" = {name} ] || exit {OTHER_BUNDLE}; exec '
+    return guard(python) + here + shlex.join(words)
 
 
 @cache
