@@ -14,6 +14,9 @@ import pytest
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.trusted import MANIFEST
 from ansible_collections.otto.cluster.plugins.plugin_utils import bundle
+from ansible_collections.otto.cluster.plugins.plugin_utils.bundle_pins import PINS
+
+from ..conftest import ROOT
 
 NEEDED = {
     "otto_agent/__main__.py",
@@ -186,6 +189,38 @@ def test_what_lies_in_the_cache_and_is_another_thing_never_leaves(
     with pytest.raises(OttoError, match="not as it was made") as caught:
         made.packed()
     assert caught.value.next.startswith(f"rm {made.path}")
+
+
+def test_every_version_that_otto_is_tested_with_is_pinned() -> None:
+    """What is installed here is what was released; a new version wants a line of its own."""
+    lines = {}
+    for name in bundle.DISTRIBUTIONS:
+        version = bundle.importlib.metadata.version(name)
+        lines[name, version] = bundle.pin(bundle.files_of(name))
+    assert lines.items() <= PINS.items(), "compare with the wheels, then add to bundle_pins.PINS"
+    constraints = (ROOT / "constraints.txt").read_text().lower().splitlines()
+    assert {f"{name}=={version}" for name, version in lines} <= set(constraints)
+    assert bundle.unpinned() == []
+
+
+def test_a_package_that_was_altered_with_its_record_is_refused(
+    only: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pip's own note of the files is no witness; of another version nobody has another one."""
+    distribution(only, "odd", {"odd.py": "a = 1\n", "more.py": ""})
+    monkeypatch.setattr(bundle, "PINS", {("odd", "1.0"): bundle.pin(bundle.files_of("odd"))})
+    bundle.current(tmp_path / "cache")
+    assert bundle.unpinned() == []
+    for files in ({"odd.py": "a = 2\n", "more.py": ""}, {"odd.py": "a = 1\n"}):
+        shutil.rmtree(only)
+        distribution(only, "odd", files)
+        with pytest.raises(OttoError, match="odd cannot go into the agent bundle") as caught:
+            bundle.current(tmp_path / "cache")
+        assert "not those of odd 1.0 as it was released" in caught.value.cause
+        assert caught.value.next == "pip install --force-reinstall odd"
+    monkeypatch.setattr(bundle, "PINS", {("odd", "1.1"): "0" * 64})
+    bundle.current(tmp_path / "cache")
+    assert bundle.unpinned() == ["odd 1.0"]
 
 
 def test_a_package_that_is_not_installed_is_told(

@@ -16,7 +16,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.plugin_utils import interpreter
-from ansible_collections.otto.cluster.plugins.plugin_utils.bundle import Bundle
+from ansible_collections.otto.cluster.plugins.plugin_utils.bundle import Bundle, unpinned
 from ansible_collections.otto.cluster.plugins.plugin_utils.installation import (
     VARIABLES,
     installation,
@@ -82,6 +82,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         }
         # Where nothing is known of the node, the bundle is sent only after it was asked for.
         send = bool(installed) and installed["agent"]["bundle_sha256"] != wanted.bundle.sha256
+        others = unpinned()
+        if others:
+            result.setdefault("warnings", []).append(NO_PIN % ", ".join(others))
         try:
             if send and not self._task.check_mode:
                 arguments |= _sent(wanted.bundle)
@@ -92,6 +95,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except OttoError as error:
             return result | {"failed": True, "msg": str(error)}
         return _joined(result, answer)
+
+
+NO_PIN = (
+    "The agent's bundle carries %s, of which this Otto has no digest: it is taken as pip noted it"
+    " on this machine"
+)
 
 
 def _sent(bundle: Bundle) -> dict[str, str]:

@@ -31,6 +31,7 @@ from pathlib import Path, PurePosixPath
 from ansible_collections.otto.cluster.plugins.module_utils import errors
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.trusted import MANIFEST
+from ansible_collections.otto.cluster.plugins.plugin_utils.bundle_pins import PINS
 from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root
 
 DISTRIBUTIONS = (
@@ -154,23 +155,37 @@ def _own_files() -> list[_File]:
 
 
 def _foreign_files() -> list[_File]:
-    """Files of the distributions, with the digests that their RECORD gives: no file is opened."""
+    return [file for name in DISTRIBUTIONS for file in files_of(name)]
+
+
+def files_of(name: str) -> list[_File]:
+    """Files of a distribution, with the digests that its RECORD gives: no file is opened."""
+    distribution = _distribution(name)
+    record = distribution.read_text("RECORD")
+    if not record:
+        raise _broken(name, "it was not installed by pip: it has no RECORD of its files")
     found = []
-    for name in DISTRIBUTIONS:
-        distribution = _distribution(name)
-        record = distribution.read_text("RECORD")
-        if not record:
-            raise _broken(name, "it was not installed by pip: it has no RECORD of its files")
-        for line in record.splitlines():
-            path, _, rest = line.rpartition(",")[0].rpartition(",")
-            if not _travels(path):
-                continue
-            algorithm, _, value = rest.partition("=")
-            if algorithm != "sha256":
-                raise _broken(name, f"its RECORD has no SHA-256 of {path}")
-            digest = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
-            found.append(_File(path, Path(str(distribution.locate_file(path))), digest))
+    for line in record.splitlines():
+        path, _, rest = line.rpartition(",")[0].rpartition(",")
+        if not _travels(path):
+            continue
+        algorithm, _, value = rest.partition("=")
+        if algorithm != "sha256":
+            raise _broken(name, f"its RECORD has no SHA-256 of {path}")
+        digest = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
+        found.append(_File(path, Path(str(distribution.locate_file(path))), digest))
     return found
+
+
+def pin(files: Iterable[_File]) -> str:
+    """What `bundle_pins.PINS` holds of a distribution: one digest of all that travels of it."""
+    return hashlib.sha256(_manifest(files)).hexdigest()
+
+
+def unpinned() -> list[str]:
+    """Distributions of the bundle of which only what pip noted is known, as `name version`."""
+    versions = [(name, _distribution(name).version) for name in DISTRIBUTIONS]
+    return [f"{name} {version}" for name, version in versions if (name, version) not in PINS]
 
 
 def _travels(path: str) -> bool:
@@ -229,6 +244,10 @@ def _check_distributions() -> None:
                     next="pip install --upgrade otto-cluster",
                 )
         _check_pure(name, distribution)
+        if PINS.get((name, distribution.version)) not in (None, pin(files_of(name))):
+            raise _broken(
+                name, f"its files are not those of {name} {distribution.version} as it was released"
+            )
 
 
 def _check_pure(name: str, distribution: importlib.metadata.Distribution) -> None:
