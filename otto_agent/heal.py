@@ -12,7 +12,6 @@ import logging
 import threading
 import time
 
-from ansible_collections.otto.cluster.plugins.module_utils import disk
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.journal import Journal
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target
@@ -144,7 +143,7 @@ class Healer:
                     return
                 self._unwritten = self._store.unwritable
                 if not self.looked:
-                    disk.tidy(self._store.directory)  # what a power cut left half written
+                    self._store.tidy()  # what a power cut left half written
                 self._file = self._signature()
                 loaded = self._store.load()
                 self._check(loaded)

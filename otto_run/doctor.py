@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 from ansible_collections.otto.cluster.plugins.module_utils import tls
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.ssh_way import foreign_jump, way
+from ansible_collections.otto.cluster.plugins.plugin_utils import interpreter
 from ansible_collections.otto.cluster.plugins.plugin_utils.access import Access
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate import answers
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.shapes import Misfit
@@ -185,9 +187,8 @@ def _examine(node: Any, mqtt: _Broker | None, known_hosts: Path) -> Diagnosis:
             return Diagnosis(node.id, tuple(checks))
     began = time.time()
     python = node.python or "/usr/bin/python3"
-    done = _run(
-        ["ssh", *ssh.options(node, known_hosts), ssh.destination(node), f"{python} -"], script
-    )
+    command = shlex.join(interpreter.guarded(python, [python, "-"]))
+    done = _run(["ssh", *ssh.options(node, known_hosts), ssh.destination(node), command], script)
     checks += _answers(node, mqtt, done, began, known_hosts)
     return Diagnosis(node.id, tuple(checks))
 
@@ -286,6 +287,9 @@ def _no_answer(node: Any, done: subprocess.CompletedProcess[str], known_hosts: P
     if "Connection reset by peer" in said and "kex_exchange" in said:
         text = f"{said}: it may have counted connections that did not log in"
         return Check("login", "fail", text, f"{again()}   (in half a minute)")
+    if done.returncode == interpreter.REFUSED:
+        error = interpreter.refusal(str(node.python), done.stdout)
+        return Check("python", "fail", f"{node.python} is not run: {error.cause}", error.next)
     if "Permission denied" in said:
         return Check("login", "fail", said, f"ssh-copy-id {ssh.destination(node)}")
     if "Host key verification failed" in said and foreign_jump(node):

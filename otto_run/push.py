@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import json
 import os
 import shlex
@@ -26,11 +27,13 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
+from ansible_collections.otto.cluster.plugins.module_utils import beneath
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import DOCKER_URL, Node
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.image_names import pinned
 from ansible_collections.otto.cluster.plugins.module_utils.transport import Transport
 from ansible_collections.otto.cluster.plugins.module_utils.wire import FAILURES
+from ansible_collections.otto.cluster.plugins.plugin_utils import interpreter
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate import answers
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.shapes import Misfit
 
@@ -47,8 +50,11 @@ _REMOTE_STATE = "/var/lib/otto"
 
 # What runs on the node: it says what is there, takes a tar of the announced size from its input
 # and hands it to the engine. An input that ends early is never a load: the engine's request is cut
-# off before its announced length.
-_NODE = r"""
+# off before its announced length. It is root there and writes where the agent may: by `beneath`,
+# whose text stands before it.
+_NODE = (
+    f"{inspect.getsource(beneath)}\n"
+    + r"""
 import http.client, json, os, socket, sys
 P = json.loads(sys.argv[1])
 class Engine(http.client.HTTPConnection):
@@ -105,10 +111,8 @@ def work():
     found = get("/images/%s/json" % P["path"]) or {}
     known = [image["Id"] for image in images]
     if not error and found and found["Id"] not in known:
-        folder = os.path.join(P["state_dir"], "pushed")
-        os.makedirs(folder, exist_ok=True)
-        with open(os.path.join(folder, found["Id"].split(":")[-1]), "w") as note:
-            note.write(P["reference"])
+        with opened(Path(P["state_dir"]) / "pushed", make=0o750) as notes:
+            notes.replace(found["Id"].split(":")[-1], P["reference"].encode(), 0o640)
     layers = (found.get("RootFS") or {}).get("Layers") or []
     tell(id=found.get("Id", ""), layers=layers, error=error)
 try:
@@ -116,6 +120,7 @@ try:
 except Exception as failure:
     tell(error="%s: %s" % (type(failure).__name__, failure))
 """
+)
 
 
 @dataclass(frozen=True)
@@ -260,9 +265,11 @@ class Line:
         python = sys.executable if node.is_local else node.python or _REMOTE_PYTHON
         command = [python, "-c", _NODE, json.dumps(parameters)]
         if not node.is_local:
+            command = interpreter.guarded(python, command)
             command = [*(["sudo", "-n"] if node.become else []), *command]
             way = [*ssh.options(node, here.known_hosts), ssh.destination(node)]
             command = ["ssh", *way, shlex.join(command)]
+        self._python = python
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -276,6 +283,9 @@ class Line:
         try:
             found = answers.said(answers.PUSH, line.decode("utf-8", "replace"))
         except Misfit as misfit:
+            said = line.decode("utf-8", "replace")
+            if said.startswith(interpreter.MARK):
+                raise interpreter.refusal(self._python, said) from None
             raise Refused(self._last_words() or str(misfit)) from None
         if found.get("error"):
             raise Refused(found["error"])
@@ -348,6 +358,8 @@ def push_to(here: Session, node: Node, image: Image, told: Callable[[int, int], 
             if whole or not image.there(have.get("layers") or ()):
                 return Pushed(node.id, error=str(error), next=f"otto-run doctor --limit {node.id}")
             whole = f"its engine refused a part ({error})"
+        except OttoError as error:
+            return Pushed(node.id, error=f"{error.message}: {error.cause}", next=error.next)
         finally:
             line.end()
 

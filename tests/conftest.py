@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -88,6 +90,15 @@ class LabHost:
     def container_id(self, name: str) -> str:
         """Id of a running container, empty where none of that name runs."""
         return self.run(f"docker ps -q --no-trunc --filter name=^/{name}$")
+
+
+@pytest.fixture
+def roots_own() -> Iterator[Path]:
+    """A directory that root alone may write, on the way to it, too; /tmp is everybody's."""
+    made = Path(tempfile.mkdtemp(prefix="otto-test-", dir="/opt"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.otto.cluster.plugins.module_utils.errors import Problems
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target, content_digest
+from ansible_collections.otto.cluster.plugins.module_utils.option_table import OPTIONS
 from ansible_collections.otto.cluster.plugins.module_utils.options import parse_service
 from ansible_collections.otto.cluster.plugins.module_utils.plan import (
     labels_for,
@@ -19,6 +20,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.plan import (
     plan_absent,
     plan_container,
 )
+from ansible_collections.otto.cluster.plugins.module_utils.plan_before import believable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -97,6 +99,43 @@ def test_one_pass_is_enough(options: dict[str, Any]) -> None:
     _, errors = node.carry_out(wanted)
     assert not errors
     settled(node, wanted)
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2)
+    ),
+    max_leaves=5,
+)
+WHOLE = [spec(**options) for options in MANY.values()]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    of=st.sampled_from(WHOLE),
+    key=st.sampled_from(sorted(OPTIONS)) | st.text(max_size=5),
+    value=ANY,
+    networks=st.dictionaries(
+        st.sampled_from(["default", "front"]),
+        st.dictionaries(st.sampled_from(["name", "external"]), ANY, max_size=2),
+        max_size=1,
+    ),
+)
+def test_whatever_the_agent_wrote_as_the_target_before_ends_no_plan(
+    of: dict[str, Any], key: str, value: Any, networks: dict[str, Any]
+) -> None:
+    """A value of another type than a parser makes is as if that service had not been there."""
+    node = engine()
+    node.carry_out(target(web=spec()))
+    before = Target("home", "n1", {"web": {**of, key: value}}, networks)
+    plan(target(web=spec(user="1000")), node.observe(), previous=believable(before)).lines()
+
+
+@pytest.mark.parametrize("options", MANY.values(), ids=MANY)
+def test_what_a_file_described_is_believed(options: dict[str, Any]) -> None:
+    wanted = target(web=spec(**options))
+    assert believable(wanted) == wanted
 
 
 def pairs() -> st.SearchStrategy[dict[str, Any]]:

@@ -139,12 +139,12 @@ def test_one_target_with_two_sets_of_images_was_given_twice(tmp_path: Path) -> N
     names = []
     for number in (1, 2):
         kept.begin(target(1))
-        kept.settle("done", [], {"nginx:1": f"sha256:{number}"})
+        kept.settle("done", [], {"nginx:1": "sha256:" + str(number) * 64})
         names.append(kept.last)
     revision = target(1).revision
     assert [name.partition("+")[0] for name in names] == [revision] * 2
-    assert kept.images(names[0]) == {"nginx:1": "sha256:1"}
-    assert kept.images(revision) == kept.images(names[1]) == {"nginx:1": "sha256:2"}
+    assert kept.images(names[0]) == {"nginx:1": "sha256:" + "1" * 64}
+    assert kept.images(revision) == kept.images(names[1]) == {"nginx:1": "sha256:" + "2" * 64}
     assert kept.read(names[0]) == kept.read(revision) == target(1)
     with pytest.raises(OttoError, match=r"does not keep revision \w+\+123456"):
         kept.read(revision + "+123456")

@@ -41,11 +41,29 @@ def sdk(directory: Path, text: str = "APIClient = object\n") -> Path:
     return directory
 
 
-def test_the_bundle_comes_before_what_is_installed(tmp_path: Path) -> None:
+def test_the_bundle_comes_before_what_is_installed(roots_own: Path, tmp_path: Path) -> None:
     """A node uses the SDK that was tested with this Otto; without a bundle, what there is."""
-    bundle, installed = sdk(tmp_path / "bundle"), sdk(tmp_path / "installed")
+    bundle, installed = sdk(roots_own / "bundle"), sdk(tmp_path / "installed")
     assert look(bundle, installed=str(installed)).startswith(str(bundle))
     assert look(tmp_path / "none", installed=str(installed)).startswith(str(installed))
+
+
+@pytest.mark.parametrize("of", ["bundle", "bundle/docker", "bundle/docker/errors.py"])
+@pytest.mark.parametrize("trick", ["owner", "mode"])
+def test_a_bundle_that_others_may_write_is_not_run_by_root(
+    roots_own: Path, of: str, trick: str
+) -> None:
+    """A user of the node who may write one file of it would be root at the next ad-hoc command."""
+    marker = roots_own / "ran"
+    bundle = sdk(roots_own / "bundle", f"open({str(marker)!r}, 'w'); APIClient = object\n")
+    if trick == "owner":
+        os.chown(roots_own / of, 4711, 4711)
+    else:
+        (roots_own / of).chmod(0o775)
+    said = look(bundle)
+    assert "not root's alone, so nothing of it is run" in said
+    assert str(roots_own / of) in said
+    assert not marker.exists()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.otto.cluster.plugins.module_utils import disk, image_memory
+from ansible_collections.otto.cluster.plugins.module_utils import beneath, image_memory
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.journal import Journal
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target
@@ -101,7 +101,7 @@ def test_a_disk_that_takes_no_copy_keeps_nobody_from_the_good_target(
     def read_only(*_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(disk, "replace_file", read_only)
+    monkeypatch.setattr(beneath.Folder, "replace", read_only)
     loaded = store.load()
     assert (loaded.source, loaded.target) == ("good", OLD)
 
@@ -150,7 +150,7 @@ def test_a_writer_killed_at_any_call_leaves_old_or_new(
         monkeypatch.setattr(os, name, counted)
     store.settle(OLD)
     seen = set()
-    for last in range(1, 40):  # noqa: B007
+    for last in range(1, 200):  # noqa: B007
         calls = 0
         try:
             store.settle(NEW)
@@ -186,10 +186,10 @@ class Writes:
                 self.steps.append(("content", path.name, path.read_bytes()))
             fsync(descriptor)
 
-        def renamed(source: str, to: str) -> None:
-            content = Path(source).read_bytes()
-            self.steps.append((f"rename {Path(source).name}", Path(to).name, content))
-            replace(source, to)
+        def renamed(source: str, to: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+            content = Path(f"/proc/self/fd/{src_dir_fd}/{source}").read_bytes()
+            self.steps.append((f"rename {source}", to, content))
+            replace(source, to, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
         monkeypatch.setattr(os, "fsync", synced)
         monkeypatch.setattr(os, "replace", renamed)
@@ -244,9 +244,9 @@ def test_what_a_killed_writer_left_is_tidied_up(store: TargetStore) -> None:
     store.settle(OLD)
     Revisions(store.directory).begin(OLD)
     for place in (store.directory, store.directory / "revisions"):
-        (place / f"target.json.abc{disk.UNFINISHED}").write_bytes(b"{")
-    kept = {path for path in store.directory.rglob("*") if disk.UNFINISHED not in path.name}
-    disk.tidy(store.directory)
+        (place / f"target.json.abc{beneath.UNFINISHED}").write_bytes(b"{")
+    kept = {path for path in store.directory.rglob("*") if beneath.UNFINISHED not in path.name}
+    store.tidy()
     assert set(store.directory.rglob("*")) == kept
     assert store.read() == OLD
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.otto.cluster.plugins.module_utils import disk, node_files
+from ansible_collections.otto.cluster.plugins.module_utils import beneath
 from ansible_collections.otto.cluster.plugins.module_utils.engine import DockerEngine
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target, content_digest
 from ansible_collections.otto.cluster.plugins.module_utils.node_files import WithFiles
@@ -25,8 +25,8 @@ def test_a_file_whose_owner_nobody_names_is_written_without_asking_for_one(
     engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The agent's unit forbids chown, and the agent finishes what an apply has begun."""
-    monkeypatch.setattr(node_files.os, "fchown", None)
-    monkeypatch.setattr(disk, "own", lambda *_: None)
+    monkeypatch.setattr(beneath.os, "fchown", None)
+    monkeypatch.setattr(beneath.os, "geteuid", lambda: 4711)
     content = b"s3cret"
     name = f"{content_digest(content)}-444-any-any"
     put = PutFile(name, "s", content=base64.b64encode(content).decode())

@@ -67,6 +67,7 @@ def test_what_ansible_would_obey_is_dropped(module: str, key: str) -> None:
 
 DOCKER = {"present": True, "answers": True, "version": "1", "api_version": "1", "error": ""}
 AGENT = {
+    "bundle_sha256": "b" * 64,
     "version": "0.1.0-ab",
     "config_sha256": "a" * 64,
     "unit_sha256": "",

@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.trusted import MANIFEST
 from ansible_collections.otto.cluster.plugins.plugin_utils import bundle
+from ansible_collections.otto.cluster.plugins.plugin_utils.bundle_pins import PINS
+
+from ..conftest import ROOT
 
 NEEDED = {
     "otto_agent/__main__.py",
@@ -76,7 +80,7 @@ def test_two_machines_make_the_same_bytes(tmp_path: Path) -> None:
 def test_it_holds_all_that_a_node_runs_and_nothing_compiled(tmp_path: Path) -> None:
     found = names(bundle.current(tmp_path).path)
     assert found >= NEEDED
-    assert {Path(name).suffix for name in found} == {".py", ".pem"}
+    assert {Path(name).suffix for name in found - {MANIFEST}} == {".py", ".pem"}
     assert not [name for name in found if name.startswith("charset_normalizer")]
 
 
@@ -147,6 +151,76 @@ def test_a_file_that_is_not_what_pip_installed_is_told(only: Path, tmp_path: Pat
     with pytest.raises(OttoError, match="odd") as caught:
         bundle.current(tmp_path / "cache")
     assert "altered" in caught.value.cause
+
+
+def test_it_is_known_by_the_digest_of_a_manifest_that_names_every_file(tmp_path: Path) -> None:
+    made = bundle.current(tmp_path)
+    with tarfile.open(made.path) as archive:
+        texts = {one.name: archive.extractfile(one).read() for one in archive}  # type: ignore[union-attr]
+        modes = {one.name: f"{one.mode:o}" for one in archive}
+    manifest = texts.pop(MANIFEST)
+    assert hashlib.sha256(manifest).hexdigest() == made.sha256
+    assert made.version.endswith("-" + made.sha256[:8])
+    lines = [line.split(" ", 2) for line in manifest.decode().splitlines()]
+    assert lines == [
+        [hashlib.sha256(texts[name]).hexdigest(), modes[name], name] for name in sorted(texts)
+    ]
+
+
+@pytest.mark.parametrize("spoil", ["cut", "byte", "other", "nothing"])
+def test_what_lies_in_the_cache_and_is_another_thing_never_leaves(
+    only: Path, tmp_path: Path, spoil: str
+) -> None:
+    """Cut short, a flipped bit, another bundle under its name: told with what to type."""
+    distribution(only, "odd", {"odd.py": "a = 1\n" * 1000})
+    made = bundle.current(tmp_path / "cache")
+    content = made.packed()
+    middle = len(content) // 2
+    spoilt = {
+        "cut": content[:-20],
+        "byte": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+        "nothing": b"",
+    }
+    if spoil == "other":
+        shutil.rmtree(only)
+        distribution(only, "odd", {"odd.py": "a = 2\n"})
+        spoilt["other"] = bundle.current(tmp_path / "cache").packed()
+    made.path.write_bytes(spoilt[spoil])
+    with pytest.raises(OttoError, match="not as it was made") as caught:
+        made.packed()
+    assert caught.value.next.startswith(f"rm {made.path}")
+
+
+def test_every_version_that_otto_is_tested_with_is_pinned() -> None:
+    """What is installed here is what was released; a new version wants a line of its own."""
+    lines = {}
+    for name in bundle.DISTRIBUTIONS:
+        version = bundle.importlib.metadata.version(name)
+        lines[name, version] = bundle.pin(bundle.files_of(name))
+    assert lines.items() <= PINS.items(), "compare with the wheels, then add to bundle_pins.PINS"
+    constraints = (ROOT / "constraints.txt").read_text().lower().splitlines()
+    assert {f"{name}=={version}" for name, version in lines} <= set(constraints)
+    assert bundle.unpinned() == []
+
+
+def test_a_package_that_was_altered_with_its_record_is_refused(
+    only: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pip's own note of the files is no witness; of another version nobody has another one."""
+    distribution(only, "odd", {"odd.py": "a = 1\n", "more.py": ""})
+    monkeypatch.setattr(bundle, "PINS", {("odd", "1.0"): bundle.pin(bundle.files_of("odd"))})
+    bundle.current(tmp_path / "cache")
+    assert bundle.unpinned() == []
+    for files in ({"odd.py": "a = 2\n", "more.py": ""}, {"odd.py": "a = 1\n"}):
+        shutil.rmtree(only)
+        distribution(only, "odd", files)
+        with pytest.raises(OttoError, match="odd cannot go into the agent bundle") as caught:
+            bundle.current(tmp_path / "cache")
+        assert "not those of odd 1.0 as it was released" in caught.value.cause
+        assert caught.value.next == "pip install --force-reinstall odd"
+    monkeypatch.setattr(bundle, "PINS", {("odd", "1.1"): "0" * 64})
+    bundle.current(tmp_path / "cache")
+    assert bundle.unpinned() == ["odd 1.0"]
 
 
 def test_a_package_that_is_not_installed_is_told(

@@ -10,10 +10,12 @@ round trip, where a copied file takes four more.
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.plugin_utils.bundle import Bundle, unpinned
 from ansible_collections.otto.cluster.plugins.plugin_utils.installation import (
     SETTINGS,
     installation,
@@ -55,16 +57,19 @@ class ActionModule(NodeAction):
             )
         arguments |= {
             "version": wanted.bundle.version,
+            "sha256": wanted.bundle.sha256,
             "config": wanted.config,
             "unit": wanted.unit,
         }
         # Where nothing is known of the node, the bundle is sent only after it was asked for.
-        send = bool(installed) and installed["agent"]["version"] != wanted.bundle.version
+        send = bool(installed) and installed["agent"]["bundle_sha256"] != wanted.bundle.sha256
+        if others := unpinned():
+            warnings.append(NO_PIN % ", ".join(others))
         if send and not self._task.check_mode:
-            arguments["bundle"] = self._encoded(wanted.bundle.path)
+            arguments |= _sent(wanted.bundle)
         answer = self.ask(arguments, variables)
         if answer.get("needs_bundle") and "bundle" not in arguments:
-            arguments["bundle"] = self._encoded(wanted.bundle.path)
+            arguments |= _sent(wanted.bundle)
             answer = self.ask(arguments, variables)
         return _warned(answer, warnings)
 
@@ -76,9 +81,20 @@ class ActionModule(NodeAction):
             name: self._templar.template(variables[name]) for name in SETTINGS if name in variables
         }
 
-    @staticmethod
-    def _encoded(path: Any) -> str:
-        return base64.b64encode(path.read_bytes()).decode("ascii")
+
+NO_PIN = (
+    "The agent's bundle carries %s, of which this Otto has no digest: it is taken as pip noted it"
+    " on this machine"
+)
+
+
+def _sent(bundle: Bundle) -> dict[str, str]:
+    """The archive, and what it has to be when it has arrived."""
+    packed = bundle.packed()
+    return {
+        "bundle": base64.b64encode(packed).decode("ascii"),
+        "packed_sha256": hashlib.sha256(packed).hexdigest(),
+    }
 
 
 def _warned(answer: dict[str, Any], warnings: list[str]) -> dict[str, Any]:

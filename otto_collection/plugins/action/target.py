@@ -11,23 +11,21 @@ way.
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.otto.cluster.plugins.module_utils.node import CURRENT
 from ansible_collections.otto.cluster.plugins.module_utils.target_arguments import (
     ARGUMENTS,
     RESULT,
     RULES,
 )
+from ansible_collections.otto.cluster.plugins.plugin_utils import interpreter
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.words import lines
+from ansible_collections.otto.cluster.plugins.plugin_utils.in_place import OTHER_BUNDLE, command
 from ansible_collections.otto.cluster.plugins.plugin_utils.installation import python_of
 from ansible_collections.otto.cluster.plugins.plugin_utils.node_call import NodeAction, unusable
 from ansible_collections.otto.cluster.plugins.plugin_utils.own import own_or_nothing, place_of
 
-PROGRAM = "ansible_collections.otto.cluster.plugins.module_utils.target_main"
-OTHER_BUNDLE = 90
 _SAID = 4000  # characters of what the program said besides its result
 
 
@@ -55,16 +53,16 @@ class ActionModule(NodeAction):
             "check": self._task.check_mode,
             "diff": False,  # it is made here, of the typed plan
         }
-        version, current = shlex.quote(arguments["agent"]["version"]), shlex.quote(str(CURRENT))
+        agent = arguments["agent"]
         with self.bounded():
-            # In a directory that is root's: Python looks for modules where it is started.
             done = self._low_level_execute_command(
-                f'cd /; [ "$(readlink {current})" = {version} ] || exit {OTHER_BUNDLE};'
-                f" PYTHONPATH={current} exec {shlex.quote(python)} -m {PROGRAM}",
+                command(python, agent["version"], agent["bundle_sha256"]),
                 in_data=json.dumps(asked).encode(),
             )
         if done["rc"] == OTHER_BUNDLE:
             return None
+        if done["rc"] == interpreter.REFUSED:
+            raise interpreter.refusal(python, done["stdout"])
         for line in done["stdout_lines"]:
             if line.startswith(RESULT):
                 return self.passed_text(line[len(RESULT) :])

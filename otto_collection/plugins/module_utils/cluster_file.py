@@ -80,6 +80,9 @@ from ansible_collections.otto.cluster.plugins.module_utils.source import (
 )
 from ansible_collections.otto.cluster.plugins.module_utils.yaml_tree import Vault
 
+_PYTHON = r"/(?:usr|bin|opt)(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._+-]+)+"
+"""Of a remote node. What stands there is looked at on the node: `plugin_utils/interpreter.py`."""
+
 
 def load_file(
     path: str, *, environ: Mapping[str, str] | None = None, vault: Vault | None = None
@@ -400,6 +403,14 @@ class _Reader:
             values["identity_file"] = self._beside(values["identity_file"])
         values.setdefault("become", values.get("user") not in (None, "root"))
         node = Node(**values)
+        if node.python and not node.is_local and not re.fullmatch(_PYTHON, node.python):
+            at.sub("python").problem(
+                "is not where root runs programs from",
+                found=node.python,
+                expected="a whole path beneath /usr, /bin or /opt, without `..`",
+                hint="leave it out for /usr/bin/python3; a virtual environment goes to /opt:"
+                " sudo python3 -m venv /opt/python",
+            )
         # A wrong user or docker_url is told already.
         if node.is_astray and not {"user", "docker_url"} & (written.keys() - values.keys()):
             at.problem(

@@ -159,7 +159,8 @@ NODE = (
     Row("identity_file", text, TEXT, "Private key for SSH, relative to otto.yaml."),
     Row("jump", matching(_JUMP, "a node's id, or user@host:port"), pattern_of(_JUMP),
         "SSH goes through this host: the id of a node, or user@host:port."),
-    Row("python", text, TEXT, "Python on the node; /usr/bin/python3 if left out."),
+    Row("python", absolute, pattern_of("/.+"), "Python on the node, a path of root's alone beneath "
+        "/usr, /bin or /opt; /usr/bin/python3 if left out."),
     Row("become", boolean, BOOLEAN, "Use sudo; true if left out, unless user is root."),
     Row("docker_url", matching(_DOCKER_URL, "unix:///path or tcp://host:port"),
         pattern_of(_DOCKER_URL), f"Where the node finds its engine; {DOCKER_URL} if left out."),

@@ -18,13 +18,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from ansible_collections.otto.cluster.plugins.module_utils import disk
+from ansible_collections.otto.cluster.plugins.module_utils.beneath import opened, within
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.model import (
     Observed,
@@ -40,7 +42,11 @@ from ansible_collections.otto.cluster.plugins.module_utils.plan import Plan
 from ansible_collections.otto.cluster.plugins.module_utils.plan_images import superseded, to_ask
 
 FORMAT = 1
+_NAME = "images.json"
 _SETS = 100
+_LARGEST = 8 * 1024 * 1024
+_ID = re.compile(r"sha256:[0-9a-f]{64}")
+_REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,511}")
 
 
 class Engine(Protocol):
@@ -69,17 +75,41 @@ class Memory:
 
 
 def read(directory: Path) -> Memory:
+    """What is remembered. The agent may write the file, and what it says was brought is removed one
+    day: so an image is an id, and a name is the name of one."""
     with contextlib.suppress(
-        OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError
+        OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError
     ):
-        document = json.loads((directory / "images.json").read_bytes())
+        with within(directory) as folder:
+            document = json.loads(folder.read(_NAME, _LARGEST) if folder is not None else b"{}")
         if document["format"] == FORMAT:
+            asked = {_named(name): float(at) for name, at in document["asked"].items()}
             return Memory(
-                {str(name): float(at) for name, at in document["asked"].items()},
-                {str(one): tuple(map(str, refs)) for one, refs in document["brought"].items()},
-                tuple(tuple(map(str, images)) for images in document["used"]),
+                {name: at for name, at in asked.items() if math.isfinite(at)},
+                {
+                    _identified(one): tuple(_named(name) for name in names)
+                    for one, names in document["brought"].items()
+                },
+                tuple(
+                    tuple(_identified(one) for one in images)
+                    for images in document["used"][-_SETS:]
+                ),
             )
     return Memory()
+
+
+def _identified(image: str) -> str:
+    return _like(_ID, image)
+
+
+def _named(reference: str) -> str:
+    return _like(_REFERENCE, reference)
+
+
+def _like(pattern: re.Pattern[str], text: str) -> str:
+    if not pattern.fullmatch(text):
+        raise ValueError
+    return text
 
 
 def write(directory: Path, memory: Memory) -> None:
@@ -91,9 +121,9 @@ def write(directory: Path, memory: Memory) -> None:
         "used": [list(images) for images in memory.used[-_SETS:]],
     }
     try:
-        disk.make_directory(directory, 0o750)
         content = (canonical_json(document) + "\n").encode("utf-8", "surrogatepass")
-        disk.replace_file(directory / "images.json", content, 0o640)
+        with opened(directory, make=0o750) as folder:
+            folder.replace(_NAME, content, 0o640)
     except OSError as error:
         raise OttoError(
             f"Cannot write images.json in {directory}",
@@ -105,12 +135,18 @@ def write(directory: Path, memory: Memory) -> None:
 def _take_pushed(directory: Path, memory: Memory) -> Memory:
     """With the pushed images that a container uses or used; the others wait for their service."""
     used = {image for images in memory.used for image in images}
-    with contextlib.suppress(OSError):
-        for note in sorted((directory / "pushed").iterdir()):
-            if f"sha256:{note.name}" in used:
-                text = note.read_text(encoding="utf-8", errors="replace").strip()
-                memory = _brought(memory, f"sha256:{note.name}", text)
-                note.unlink()
+    with contextlib.suppress(OSError), within(directory / "pushed") as folder:
+        if folder is None:
+            return memory
+        for note in folder.names():
+            image = f"sha256:{note}"
+            if image not in used:
+                continue
+            # What is no note of a push, or none that can be read, names no image.
+            with contextlib.suppress(OSError, ValueError):
+                text = folder.read(note, 600).decode().strip()
+                memory = _brought(memory, image, _named(text))
+            folder.remove(note)
     return memory
 
 

@@ -20,7 +20,6 @@ What is to be done next is never read from here: plans come from what is found o
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,13 +27,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.otto.cluster.plugins.module_utils import disk
+from ansible_collections.otto.cluster.plugins.module_utils.beneath import Folder, opened, within
 from ansible_collections.otto.cluster.plugins.module_utils.operations import Operation
 
 NAME = "journal.jsonl"
 MOST = 256 * 1024
 """Bytes after which a new run begins a new file; the one before is kept as journal.jsonl.1."""
 _TAIL = 4096
+_LARGEST = 16 * MOST
+"""Bytes that are read: one run writes into one file, however long it is."""
+_TEXT = 300
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,10 @@ class Journal:
         if self._path is None:
             return None
         try:
-            if _ended(self._path):
-                return None
-            return _last_run(list(entries(self._path)))
+            with within(self._path.parent) as folder:
+                if folder is None or _ended(folder):
+                    return None
+                return _last_run(list(_entries(folder)))
         except OSError as error:
             self._give_up("read", error)
             return None
@@ -121,9 +124,10 @@ class Journal:
             return
         self._begun = True
         try:
-            disk.make_directory(self._path.parent, 0o750)
-            if self._path.exists() and self._path.stat().st_size > MOST:
-                self._path.replace(self._path.with_name(NAME + ".1"))
+            with opened(self._path.parent, make=0o750) as folder:
+                found = folder.look(NAME)
+                if found is not None and found.st_size > MOST:
+                    folder.rename(NAME, NAME + ".1")
         except OSError as error:
             self._give_up("written", error)
         self._write("begin", holder=self._holder, revision=self._revision)
@@ -134,18 +138,8 @@ class Journal:
         entry = {"time": now(), "event": event, **fields}
         line = json.dumps(entry, separators=(",", ":"), default=str) + "\n"
         try:
-            descriptor = os.open(
-                str(self._path), os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640
-            )
-            try:
-                size = os.fstat(descriptor).st_size
-                if size == 0:
-                    disk.own(descriptor, self._path.parent, 0o640)
-                elif os.pread(descriptor, 1, size - 1) != b"\n":
-                    line = "\n" + line  # the one before was torn
-                os.write(descriptor, line.encode())
-            finally:
-                os.close(descriptor)
+            with opened(self._path.parent) as folder:
+                folder.append(NAME, line.encode(), 0o640)
         except OSError as error:
             self._give_up("written", error)
 
@@ -159,9 +153,15 @@ def now() -> str:
 
 
 def entries(path: Path) -> Iterator[dict[str, Any]]:
-    """What can be read of a journal, oldest first."""
+    """What can be read of a journal, oldest first. Raises OSError."""
+    with within(path.parent) as folder:
+        if folder is not None:
+            yield from _entries(folder)
+
+
+def _entries(folder: Folder) -> Iterator[dict[str, Any]]:
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = folder.tail(NAME, _LARGEST).split(b"\n")
     except FileNotFoundError:
         return
     for line in lines:
@@ -173,15 +173,13 @@ def entries(path: Path) -> Iterator[dict[str, Any]]:
             yield entry
 
 
-def _ended(path: Path) -> bool:
+def _ended(folder: Folder) -> bool:
     """Whether the last run is over. Looks at the end only: an agent asks once a minute, for years.
 
     What is torn is no end; neither is an end that is followed by the beginning of another run.
     """
     try:
-        with path.open("rb") as stream:
-            stream.seek(max(0, path.stat().st_size - _TAIL))
-            last = stream.read().rstrip(b"\n").rpartition(b"\n")[2]
+        last = folder.tail(NAME, _TAIL).rstrip(b"\n").rpartition(b"\n")[2]
     except FileNotFoundError:
         return True
     try:
@@ -192,7 +190,7 @@ def _ended(path: Path) -> bool:
 
 def _last_run(found: list[dict[str, Any]]) -> Interrupted | None:
     begin: dict[str, Any] = {}
-    steps: dict[Any, str] = {}
+    steps: dict[str, str] = {}
     last = ""
     for entry in found:
         event = entry.get("event")
@@ -202,16 +200,18 @@ def _last_run(found: list[dict[str, Any]]) -> Interrupted | None:
             begin = {}
         elif event == "step":
             operation = entry.get("operation")
-            last = str(operation.get("line", "")) if isinstance(operation, dict) else ""
-            steps[entry.get("n")] = last
+            last = _text(operation.get("line")) if isinstance(operation, dict) else ""
+            steps[str(entry.get("n"))] = last
         else:
-            steps.pop(entry.get("n"), None)
+            steps.pop(str(entry.get("n")), None)
     if not begin:
         return None
     at = next(iter(steps.values()), last)
     return Interrupted(
-        str(begin.get("holder", "")),
-        str(begin.get("revision", "")),
-        at,
-        str(found[-1].get("time", "")),
+        _text(begin.get("holder")), _text(begin.get("revision")), at, _text(found[-1].get("time"))
     )
+
+
+def _text(value: Any) -> str:
+    """A line of the journal is the agent's word too, and is shown to a person."""
+    return "".join(c for c in value[:_TEXT] if c.isprintable()) if isinstance(value, str) else ""

@@ -27,6 +27,14 @@ LABEL_SPEC = "io.otto.spec"
 """Label with the last-applied spec as canonical JSON; sensitive values are digests in it."""
 
 TARGET_FORMAT = 1
+_PARTS: Mapping[str, type | tuple[type, ...]] = {
+    "services": Mapping,
+    "networks": Mapping,
+    "volumes": Mapping,
+    "sensitive": (list, tuple),
+    "files": str,
+}
+"""Parts of a target document, and what each of their values is."""
 
 
 def canonical_json(value: Any) -> str:
@@ -92,12 +100,18 @@ class Target:
         for key in ("cluster", "node"):
             if not isinstance(document.get(key), str) or not document[key]:
                 raise ValueError(f"target has no {key}")
-        for key in ("services", "networks", "volumes", "sensitive"):
-            if not isinstance(document.get(key), Mapping):
-                raise ValueError(f"target has no mapping {key}")
         files = document.get("files", {})
-        if not isinstance(files, Mapping):
-            raise ValueError("target has files that are no mapping")
+        for key, kind in _PARTS.items():
+            part = document.get(key) if key != "files" else files
+            if not isinstance(part, Mapping):
+                raise ValueError(f"target has no mapping {key}")
+            for name, value in part.items():
+                if not isinstance(name, str) or not isinstance(value, kind):
+                    raise ValueError(f"target has an entry of another type in {key}")
+        if not all(
+            isinstance(name, str) for keys in document["sensitive"].values() for name in keys
+        ):
+            raise ValueError("target has an entry of another type in sensitive")
         return cls(
             cluster=document["cluster"],
             node=document["node"],

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import json
@@ -18,13 +19,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.otto.cluster.plugins.module_utils.beneath import Foreign, opened
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.trusted import MANIFEST, altered
 from ansible_collections.otto.cluster.plugins.module_utils.wire import UnixConnection
 
 CURRENT = Path("/opt/otto/current")
 CONFIG = Path("/etc/otto/agent.json")
 FORMER = Path("/etc/otto/former.json")
 UNIT = Path("/etc/systemd/system/otto-agent.service")
+_LARGEST = 1024 * 1024
 
 
 def ask_docker(url: str, timeout: float) -> dict[str, Any]:
@@ -87,11 +91,19 @@ def read_os_release() -> dict[str, Any]:
 
 
 def sha256(path: Path) -> str:
-    """Digest of a file; empty where there is none. One that may not be read is an error."""
+    """Digest of a file; empty where there is none. One that may not be read is an error.
+
+    The agent may write its own configuration: of what is too large to be one it is that of nothing.
+    """
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with opened(path.parent) as folder:
+            return hashlib.sha256(folder.read(path.name, _LARGEST)).hexdigest()
     except (FileNotFoundError, NotADirectoryError):
         return ""
+    except OSError as error:
+        if isinstance(error, Foreign) or error.errno == errno.EFBIG:
+            return hashlib.sha256(b"").hexdigest()
+        raise
 
 
 def ask_systemd() -> dict[str, Any]:
@@ -120,9 +132,18 @@ def ask_systemd() -> dict[str, Any]:
     }
 
 
-def look_at_agent() -> dict[str, Any]:
+def bundle_sha256(bundle: Path = CURRENT) -> str:
+    """The name of the bundle that lies there; empty where there is none that root may run."""
+    if altered(str(bundle)):
+        return ""
+    return sha256(bundle / MANIFEST)
+
+
+def look_at_agent(bundle: str | None = None) -> dict[str, Any]:
+    """bundle: what `bundle_sha256` says, where that is known already."""
     return {
         "version": CURRENT.resolve().name if CURRENT.is_dir() else "",
+        "bundle_sha256": bundle_sha256() if bundle is None else bundle,
         "config_sha256": sha256(CONFIG),
         "unit_sha256": sha256(UNIT),
         "unfinished": FORMER.exists(),
@@ -145,10 +166,13 @@ def has_memory_cgroup() -> bool:
     return Path("/sys/fs/cgroup/memory/memory.usage_in_bytes").is_file()
 
 
-def look(docker_url: str, disk_path: str = "/var/lib", timeout: float = 3.0) -> dict[str, Any]:
+def look(
+    docker_url: str, disk_path: str = "/var/lib", timeout: float = 3.0, bundle: str | None = None
+) -> dict[str, Any]:
     """What module `node_info` returns (its documentation has the fields).
 
-    timeout: seconds that the engine has for its answer. Raises OttoError.
+    timeout: seconds that the engine has for its answer. bundle: see `look_at_agent`. Raises
+    OttoError.
     """
     try:
         return {
@@ -158,7 +182,7 @@ def look(docker_url: str, disk_path: str = "/var/lib", timeout: float = 3.0) -> 
             "hostname": socket.gethostname(),
             "init": Path("/proc/1/comm").read_text(encoding="ascii").strip(),
             "docker": ask_docker(docker_url, timeout),
-            "agent": look_at_agent(),
+            "agent": look_at_agent(bundle),
             "disk": measure_disk(disk_path),
             "memory_cgroup": has_memory_cgroup(),
             "time": time.time(),

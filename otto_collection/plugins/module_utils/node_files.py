@@ -15,13 +15,12 @@ import contextlib
 import errno
 import os
 import stat
-import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.otto.cluster.plugins.module_utils import disk
+from ansible_collections.otto.cluster.plugins.module_utils.beneath import opened, within
 from ansible_collections.otto.cluster.plugins.module_utils.carry_out import Engine, Progress
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.model import (
@@ -79,60 +78,47 @@ class WithFiles:
         """Remove what neither the target nor any container needs. What cannot be removed now goes
         another time."""
         needed = in_use(target, observed)
-        with contextlib.suppress(OSError):
-            for path in self.directory.iterdir():
-                if path.name not in needed:
-                    path.unlink()
+        with contextlib.suppress(OSError), within(self.directory) as folder:
+            if folder is None:
+                return
+            for name in folder.names():
+                if name not in needed:
+                    folder.remove_tree(name)
 
     def _there(self) -> list[str]:
         """Names of the files that have the mode and owner that their names tell."""
         try:
-            paths = list(self.directory.iterdir())
-        except FileNotFoundError:
-            return []
+            with within(self.directory) as folder:
+                if folder is None:
+                    return []
+                return [name for name in folder.names() if _is_right(name, folder.look(name))]
         except OSError as error:
             raise OttoError(
                 f"Cannot read {self.directory}",
                 cause=str(error.strerror),
                 next=f"ls -ld {self.directory}",
             ) from error
-        return [path.name for path in paths if _is_right(path)]
 
     def _put(self, operation: PutFile) -> None:
-        disk.make_directory(self.directory, 0o700)
-        path = self.directory / operation.name
         content = base64.b64decode(operation.content)
         if content_digest(content) != operation.name.partition("-")[0]:
             raise OSError(errno.ENODATA, "the target does not hold its content")
-        descriptor, name = tempfile.mkstemp(prefix=".", dir=str(self.directory))
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                # Before there is anything to read in it.
-                if operation.uid or operation.gid:  # the agent may not even say "leave it"
-                    os.fchown(descriptor, int(operation.uid or -1), int(operation.gid or -1))
-                os.fchmod(descriptor, operation.mode)
-                stream.write(content)
-                stream.flush()
-                os.fsync(descriptor)
-            os.replace(name, str(path))  # noqa: PTH105
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)  # noqa: PTH108
-            raise
-        disk.sync_directory(self.directory)
+        owner = (int(operation.uid or -1), int(operation.gid or -1))
+        with opened(self.directory, make=0o700) as folder:
+            folder.replace(operation.name, content, operation.mode, owner)
 
 
-def _is_right(path: Path) -> bool:
-    parts: list[Any] = path.name.split("-")
+def _is_right(name: str, found: os.stat_result | None) -> bool:
+    parts: list[Any] = name.split("-")
     try:
         digest, mode, uid, gid = parts
-        found = path.stat()
         return (
-            stat.S_ISREG(found.st_mode)
+            found is not None
+            and stat.S_ISREG(found.st_mode)
             and bool(digest)
             and stat.S_IMODE(found.st_mode) == int(mode, 8)
             and uid in ("any", str(found.st_uid))
             and gid in ("any", str(found.st_gid))
         )
-    except (ValueError, OSError):
+    except ValueError:
         return False

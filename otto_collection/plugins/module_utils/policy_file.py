@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.otto.cluster.plugins.module_utils import disk
+from ansible_collections.otto.cluster.plugins.module_utils.beneath import opened
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.model import Policy, Target
 from ansible_collections.otto.cluster.plugins.module_utils.policy import (
     FILE,
@@ -24,7 +25,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.policy import (
     parse,
     volume_options,
 )
-from ansible_collections.otto.cluster.plugins.module_utils.sdk import BUNDLE
+from ansible_collections.otto.cluster.plugins.module_utils.sdk import BUNDLE, check_owner
 
 _LARGEST = 64 * 1024
 
@@ -94,9 +95,11 @@ def real_path(path: str) -> str | None:
 
 def _note(notes: Path, real: Mapping[str, str | None]) -> None:
     content = json.dumps({path: seen for path, seen in sorted(real.items()) if seen}).encode()
-    with contextlib.suppress(OSError):  # the agent refuses then what it cannot see itself
-        if not notes.exists() or notes.read_bytes() != content:
-            disk.replace_file(notes, content, 0o644)
+    # The agent refuses what it cannot see itself, where this cannot be written.
+    with contextlib.suppress(OSError), opened(notes.parent) as folder:
+        known = folder.read(notes.name, _LARGEST) if folder.has_file(notes.name) else None
+        if known != content:
+            folder.replace(notes.name, content, 0o644)
 
 
 def _noted(notes: Path) -> Mapping[str, str]:
@@ -110,6 +113,10 @@ def _noted(notes: Path) -> Mapping[str, str]:
 def _parsed(raw: bytes) -> Policy:
     # Only here: a node without a policy, which is most of them, loads no YAML.
     if (BUNDLE / "yaml").is_dir() and str(BUNDLE) not in sys.path:
+        try:
+            check_owner()
+        except OttoError as error:
+            return Policy(problem=f"{error.message}: {error.cause}")
         sys.path.append(str(BUNDLE))
     try:
         import yaml

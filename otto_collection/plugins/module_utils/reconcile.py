@@ -38,6 +38,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.journal import Journa
 from ansible_collections.otto.cluster.plugins.module_utils.model import Change, Observed, Target
 from ansible_collections.otto.cluster.plugins.module_utils.node_files import WithFiles
 from ansible_collections.otto.cluster.plugins.module_utils.plan import Plan, plan, plan_absent
+from ansible_collections.otto.cluster.plugins.module_utils.plan_before import believable
 from ansible_collections.otto.cluster.plugins.module_utils.plan_document import brief, digest_of
 from ansible_collections.otto.cluster.plugins.module_utils.plan_images import as_they_were, ran
 from ansible_collections.otto.cluster.plugins.module_utils.revisions import Revisions
@@ -290,8 +291,8 @@ def _previous(store: TargetStore) -> Target | None:
     """The target before this one; a broken one is no obstacle to writing a whole one."""
     good = store.good()
     if good is not None:
-        return good
+        return believable(good)
     try:
-        return store.read()
+        return believable(store.read())
     except BrokenTarget:
         return None

@@ -14,15 +14,13 @@ named `<revision>+<6 hex>`, the latter of its images; the revision alone is the 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import shutil
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.otto.cluster.plugins.module_utils import disk
+from ansible_collections.otto.cluster.plugins.module_utils.beneath import Folder, opened, within
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.journal import now
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target, digest
@@ -30,6 +28,11 @@ from ansible_collections.otto.cluster.plugins.module_utils.state import attempt,
 
 KEEP = 10
 _ENTRIES = 100
+_INDEX = "index.json"
+_MOST = 8 * 1024 * 1024
+_RESULTS = ("begun", "done", "failed")
+_TIME = re.compile(r"[0-9TZ:.+-]{1,40}")
+IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}")
 REVISION = re.compile(r"[0-9a-f]{16}")
 GIVEN = re.compile(r"([0-9a-f]{16})(?:\+[0-9a-f]{6})?")
 
@@ -45,17 +48,21 @@ class Revisions:
 
     def __init__(self, directory: Path, keep: int = KEEP) -> None:
         self.directory = directory / "revisions"
-        self._index = self.directory / "index.json"
         self._keep = keep
 
     def index(self) -> list[dict[str, Any]]:
-        """What was given, oldest first; one that cannot be read is an empty one."""
+        """What was given, oldest first, of what can be read; a file that cannot be is an empty one.
+
+        The agent may write it too, so each entry is made anew of what has the right shape.
+        """
         try:
-            found = json.loads(self._index.read_bytes())
+            with within(self.directory) as folder:
+                raw = folder.read(_INDEX, _MOST) if folder is not None else b"[]"
+            found = json.loads(raw)
         except (OSError, ValueError, RecursionError):
             return []
-        entries = found if isinstance(found, list) else []
-        return [entry for entry in entries if isinstance(entry, dict) and "revision" in entry]
+        entries = map(_entry, found if isinstance(found, list) else [])
+        return [entry for entry in entries if entry is not None]
 
     @property
     def last(self) -> str:
@@ -66,20 +73,29 @@ class Revisions:
     def images(self, name: str) -> dict[str, str]:
         """reference -> image id, of what was given under that name; {} where nobody knows."""
         found = [e for e in self.index() if name in (e["revision"], given(e)) and e.get("images")]
-        return {str(key): str(value) for key, value in found[-1]["images"].items()} if found else {}
+        return dict(found[-1]["images"]) if found else {}
 
     def read(self, name: str) -> Target:
         """A target that was given earlier. Raises OttoError where it is not kept any more."""
         matched = GIVEN.fullmatch(name)
         revision = matched[1] if matched else name
-        found = attempt(self.directory / f"{revision}.json") if matched else None
+        there: list[str] = []
+        found = None
+        try:
+            with within(self.directory) as folder:
+                if folder is not None:
+                    there = folder.names()
+                    if matched:
+                        found = attempt(folder, self.directory / _file(revision))
+        except OSError as error:
+            raise self._failed("read", error) from error
         if name != revision and not self.images(name):
             found = None  # another set of its images, and nobody knows which
         if found is not None and found.target is not None and found.target.revision == revision:
             return found.target
-        kept = [entry["revision"] for entry in self.index() if self._file(entry).is_file()]
+        kept = [one["revision"] for one in self.index() if _file(one["revision"]) in there]
         last = list(dict.fromkeys(reversed(kept)))
-        broken = f"; its copy is broken: {found.problem}" if found and found.raw is not None else ""
+        broken = f"; its copy is broken: {found.problem}" if found and found.there else ""
         raise OttoError(
             f"This node does not keep revision {name}",
             cause=(
@@ -92,16 +108,16 @@ class Revisions:
     def begin(self, target: Target) -> None:
         """Keep a target that is about to be reached for. Raises OttoError."""
         entries = self.index()
-        path = self.directory / f"{target.revision}.json"
+        name = _file(target.revision)
         content = encode(target)
         try:
-            disk.make_directory(self.directory, 0o700)
-            if attempt(path).raw != content:
-                disk.replace_file(path, content, 0o600)
-            entries.append({"revision": target.revision, "time": now(), "result": "begun"})
-            self._write(entries)
+            with opened(self.directory, make=0o700) as folder:
+                if attempt(folder, self.directory / name).raw != content:
+                    folder.replace(name, content, 0o600)
+                entries.append({"revision": target.revision, "time": now(), "result": "begun"})
+                _write(folder, entries)
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._failed("write", error) from error
 
     def settle(
         self, result: str, changes: Iterable[str], images: Mapping[str, str] | None = None
@@ -114,44 +130,74 @@ class Revisions:
         if images:
             entries[-1]["images"] = dict(images)
         try:
-            self._write(entries)
-            self._prune([entry["revision"] for entry in entries])
+            with opened(self.directory) as folder:
+                _write(folder, entries)
+                self._prune(folder, [entry["revision"] for entry in entries])
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._failed("write", error) from error
 
     def is_last(self, target: Target) -> bool:
         """Whether the last thing that happened here was that this very target was reached."""
         entries = self.index()
         last = entries[-1] if entries else {}
-        return (last.get("revision"), last.get("result")) == (
-            target.revision,
-            "done",
-        ) and self._file(last).is_file()
+        if (last.get("revision"), last.get("result")) != (target.revision, "done"):
+            return False
+        try:
+            with within(self.directory) as folder:
+                return folder is not None and folder.has_file(_file(target.revision))
+        except OSError:
+            return False
 
     def clear(self) -> None:
         """Forget them all: `down` leaves no secret of a target behind. Raises OttoError."""
         try:
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(str(self.directory))
+            with within(self.directory.parent) as above:
+                if above is not None:
+                    above.remove_tree(self.directory.name)
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._failed("write", error) from error
 
-    def _file(self, entry: dict[str, Any]) -> Path:
-        return self.directory / "{}.json".format(entry["revision"])
-
-    def _write(self, entries: list[dict[str, Any]]) -> None:
-        text = json.dumps(entries[-_ENTRIES:], separators=(",", ":")) + "\n"
-        disk.replace_file(self._index, text.encode(), 0o600)
-
-    def _prune(self, given: list[str]) -> None:
+    def _prune(self, folder: Folder, given: list[str]) -> None:
         last: Collection[str] = list(dict.fromkeys(reversed(given)))[: self._keep]
-        for path in self.directory.glob("*.json"):
-            if REVISION.fullmatch(path.stem) and path.stem not in last:
-                path.unlink()
+        for name in folder.names():
+            revision, dot, end = name.partition(".")
+            if REVISION.fullmatch(revision) and dot + end == ".json" and revision not in last:
+                folder.remove(name)
 
-    def _failed(self, error: OSError) -> OttoError:
+    def _failed(self, doing: str, error: OSError) -> OttoError:
         return OttoError(
-            f"Cannot write the revisions in {self.directory}",
+            f"Cannot {doing} the revisions in {self.directory}",
             cause=error.strerror or str(error),
             next=f"df -h {self.directory.parent}; ls -ld {self.directory}",
         )
+
+
+def _file(revision: str) -> str:
+    return f"{revision}.json"
+
+
+def _write(folder: Folder, entries: list[dict[str, Any]]) -> None:
+    text = json.dumps(entries[-_ENTRIES:], separators=(",", ":")) + "\n"
+    folder.replace(_INDEX, text.encode(), 0o600)
+
+
+def _entry(found: Any) -> dict[str, Any] | None:
+    """One entry of the index; None where it names no revision."""
+    if not isinstance(found, dict) or not _is(found.get("revision"), REVISION):
+        return None
+    time, result, changes = (found.get(key) for key in ("time", "result", "changes"))
+    entry: dict[str, Any] = {
+        "revision": found["revision"],
+        "time": time if _is(time, _TIME) else "",
+        "result": result if result in _RESULTS else "begun",
+    }
+    if isinstance(changes, list):
+        entry["changes"] = [text for text in changes if isinstance(text, str)]
+    images = found.get("images")
+    if isinstance(images, dict):
+        entry["images"] = {name: one for name, one in images.items() if _is(one, IMAGE_ID)}
+    return entry
+
+
+def _is(value: Any, pattern: re.Pattern[str]) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None

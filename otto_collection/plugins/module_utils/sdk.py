@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.trusted import distrusted_tree
 
 _ANY_VERSION = "1.41"
 BUNDLE = Path("/opt/otto/current")
@@ -26,6 +28,7 @@ def docker_module(bundle: Path = BUNDLE) -> Any:
     Raises OttoError with the command that installs it when there is none.
     """
     if "docker" not in sys.modules and (bundle / "docker").is_dir() and str(bundle) not in sys.path:
+        check_owner(bundle)
         # First, so that a node's old python3-requests never meets the bundle's SDK. It stays on
         # the path because requests and urllib3 import parts of themselves late.
         sys.path.insert(0, str(bundle))
@@ -49,6 +52,23 @@ def docker_module(bundle: Path = BUNDLE) -> Any:
             next="pip uninstall docker-py; apt-get install python3-docker",
         )
     return docker
+
+
+def check_owner(bundle: Path = BUNDLE) -> None:
+    """Raises OttoError where others than root may write what root is about to run."""
+    if os.geteuid() != 0:
+        return
+    try:
+        why = distrusted_tree(os.path.realpath(bundle))
+    except OSError as error:
+        why = str(error)
+    if why:
+        raise OttoError(
+            "Otto's bundle on this node is not root's alone, so nothing of it is run",
+            cause=why,
+            next="otto-run apply   (brings it anew)",
+        )
+    sys.dont_write_bytecode = True  # it holds what it was made of, and nothing else
 
 
 class Sdk:

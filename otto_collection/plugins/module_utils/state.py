@@ -28,11 +28,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.otto.cluster.plugins.module_utils import disk
+from ansible_collections.otto.cluster.plugins.module_utils.beneath import (
+    Folder,
+    opened,
+    tidy,
+    within,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target, canonical_json
 
 _POLL = 0.1  # seconds between two looks at a lock that somebody else holds
+_MOST = 64 * 1024 * 1024
+"""Bytes of a target file that are read: its contents of secrets and configs have limits of their
+own, so a larger one is none."""
+_HOLDER = 300
 
 
 class BrokenTarget(OttoError):
@@ -76,17 +85,17 @@ class TargetStore:
         Raises BrokenTarget only if no file can be read but at least one is there; OttoError when
         the directory may not be read.
         """
-        current = attempt(self.current_path)
+        current = self._attempt(self.current_path)
         if current.target is not None:
             return Loaded(current.target, "current")
-        good = attempt(self.good_path)
+        good = self._attempt(self.good_path)
         if current.raw is not None:
             self._set_aside(current.raw)
         if good.target is not None:
             return Loaded(good.target, "good", current.problem)
-        if current.raw is None and good.raw is None:
+        if not current.there and not good.there:
             return Loaded(None, "none")
-        problems = [part.problem for part in (current, good) if part.raw is not None]
+        problems = [part.problem for part in (current, good) if part.there]
         raise BrokenTarget(
             "The target of this node cannot be read, so nothing is changed on it",
             cause="; ".join(problems),
@@ -98,7 +107,14 @@ class TargetStore:
 
         It only tells what an apply changes (`previous`), so a broken copy costs no more than that.
         """
-        return attempt(self.good_path).target
+        return self._attempt(self.good_path).target
+
+    def _attempt(self, path: Path) -> Attempt:
+        try:
+            with within(self.directory) as folder:
+                return attempt(folder, path)
+        except OSError as error:
+            raise _unreadable(path, error) from error
 
     # ---- writing; call under the lock
 
@@ -111,24 +127,30 @@ class TargetStore:
         text = encode(target)
         for path in (self.current_path, self.good_path):
             # An agent that sweeps every minute must not wear out an SD card with equal writes.
-            if attempt(path).raw != text:
+            if self._attempt(path).raw != text:
                 self._replace(path, text)
 
     def clear(self) -> None:
         """Forget the target. The good copy goes first: left alone, it would be taken up again."""
         try:
-            for path in (self.good_path, self.current_path):
-                with contextlib.suppress(FileNotFoundError):
-                    path.unlink()
-            if self.directory.is_dir():
-                disk.sync_directory(self.directory)
+            with within(self.directory) as folder:
+                if folder is not None:
+                    folder.remove_tree(self.good_path.name)
+                    folder.remove_tree(self.current_path.name)
+                    folder.sync()
         except OSError as error:
             raise self._failed("remove the target from", error) from error
 
+    def tidy(self) -> None:
+        """Remove what writers left that were killed in the middle."""
+        with contextlib.suppress(OSError), within(self.directory) as folder:
+            if folder is not None:
+                tidy(folder)
+
     def _replace(self, path: Path, content: bytes) -> None:
         try:
-            self._make_directory()
-            disk.replace_file(path, content, 0o640)
+            with opened(self.directory, make=0o750) as folder:
+                folder.replace(path.name, content, 0o640)
         except OSError as error:
             raise self._failed(f"write {path.name} in", error) from error
 
@@ -138,13 +160,9 @@ class TargetStore:
         A copy, not a rename: a reader without the lock must not move away what a writer has just
         put there. A disk that does not take it keeps nobody from working with the good target.
         """
-        with contextlib.suppress(OSError, OttoError):
-            if not self.bad_path.exists() or self.bad_path.read_bytes() != raw:
+        with contextlib.suppress(OttoError):
+            if self._attempt(self.bad_path).raw != raw:
                 self._replace(self.bad_path, raw)
-
-    def _make_directory(self) -> None:
-        if not self.directory.is_dir():
-            self.directory.mkdir(mode=0o750, parents=True, exist_ok=True)
 
     def _failed(self, doing: str, error: OSError) -> OttoError:
         return OttoError(
@@ -170,8 +188,8 @@ class TargetStore:
         Raises OttoError that names the holder after the timeout.
         """
         try:
-            self._make_directory()
-            descriptor, problem = self._open_lock()
+            with opened(self.directory, make=0o750) as folder:
+                descriptor, problem = self._open_lock(folder)
         except OSError as error:
             raise self._failed("open the lock in", error) from error
         try:
@@ -196,25 +214,24 @@ class TargetStore:
     def holder(self) -> str:
         """The line of who holds the lock; empty when it says nothing."""
         try:
-            return self.lock_path.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
+            with within(self.directory) as folder:
+                raw = folder.tail(self.lock_path.name, _HOLDER) if folder is not None else b""
+        except OSError:
             return ""
+        return "".join(c for c in raw.decode("utf-8", "replace") if c.isprintable())
 
-    def _open_lock(self) -> tuple[int, OSError | None]:
+    def _open_lock(self, folder: Folder) -> tuple[int, OSError | None]:
         """What is locked, and why it cannot be written, if so."""
-        path = str(self.lock_path)
+        name = self.lock_path.name
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+            return folder.open_or_make(name, os.O_RDWR, 0o660), None
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
                 raise
             # Nobody can make the file now, so all of us lock the directory where there is none.
-            place = path if self.lock_path.exists() else str(self.directory)
-            return os.open(place, os.O_RDONLY | os.O_CLOEXEC), error
-        state = os.fstat(descriptor)
-        if os.geteuid() in (0, state.st_uid):
-            disk.own(descriptor, self.directory, 0o660)
-        return descriptor, None
+            if folder.look(name) is None:
+                return os.open(".", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder.descriptor), error
+            return folder.open(name, os.O_RDONLY), error
 
     @staticmethod
     def _name_holder(descriptor: int, text: str) -> None:
@@ -252,11 +269,15 @@ class TargetStore:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One file that was read: raw is None where there is none, target where it cannot be used."""
+    """One file that was read: raw is None where there is none, target where it cannot be used.
+
+    there: something stands at the name, be it a file or not.
+    """
 
     target: Target | None = None
     raw: bytes | None = None
     problem: str = ""
+    there: bool = True
 
 
 def encode(target: Target) -> bytes:
@@ -271,19 +292,20 @@ def _checksum(document: Any) -> str:
     return hashlib.sha256(canonical_json(document).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def attempt(path: Path) -> Attempt:
-    """One target file. Raises OttoError where there is one that may not be read."""
+def attempt(folder: Folder | None, path: Path) -> Attempt:
+    """One target file in a folder; path: the same, for messages. Raises OttoError where there is
+    one that may not be read."""
     try:
-        raw = path.read_bytes()
+        if folder is None:
+            raise FileNotFoundError
+        raw = folder.read(path.name, _MOST)
     except FileNotFoundError:
-        return Attempt(problem=f"{path} is missing")
+        return Attempt(problem=f"{path} is missing", there=False)
     except OSError as error:
-        # Not "broken": a file that may not be read is no reason to fall back to an older one.
-        raise OttoError(
-            "Cannot read the target of this node",
-            cause=f"{path}: {error.strerror or error}",
-            next=f"ls -l {path}   (it must belong to the owner of {path.parent})",
-        ) from error
+        if error.errno in (errno.EACCES, errno.EIO):
+            # Not "broken": a file that may not be read is no reason to fall back to an older one.
+            raise _unreadable(path, error) from error
+        return Attempt(problem=error.strerror or str(error))
     try:
         envelope: dict[str, Any] = json.loads(raw.decode("utf-8", "surrogatepass"))
         if not isinstance(envelope, dict) or "target" not in envelope:
@@ -293,3 +315,11 @@ def attempt(path: Path) -> Attempt:
         return Attempt(target=Target.from_json(envelope["target"]), raw=raw)
     except (ValueError, RecursionError) as error:
         return Attempt(raw=raw, problem=f"{path}: {error} ({len(raw)} bytes)")
+
+
+def _unreadable(path: Path, error: OSError) -> OttoError:
+    return OttoError(
+        "Cannot read the target of this node",
+        cause=f"{path}: {error.strerror or error}",
+        next=f"ls -l {path}   (it must belong to the owner of {path.parent})",
+    )

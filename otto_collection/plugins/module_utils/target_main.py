@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The module `target` as a program of the bundle that a node has: JSON in, JSON out.
 
-`action/target.py` starts it. Beside a module of Ansible it saves packing, sending and compiling the
-core, and Ansible's own part of a module; beside the Docker SDK, a fifth of a second of its import.
+`plugin_utils/in_place.py` starts it, once the bundle was checked. Beside a module of Ansible it
+saves packing, sending and compiling the core, and Ansible's own part of a module; beside the Docker
+SDK, a fifth of a second of its import.
 """
 
 from __future__ import annotations
@@ -39,10 +40,7 @@ class _Module:
         self.exit_json(msg=msg, failed=True, **result)
 
 
-def main() -> NoReturn:
+def main(bundle: str) -> NoReturn:
+    """bundle: the SHA-256 of the bundle that this runs from, which was checked."""
     asked = json.load(sys.stdin)
-    run(_Module(asked["check"], asked["diff"]), asked["arguments"], Wire)
-
-
-if __name__ == "__main__":
-    main()
+    run(_Module(asked["check"], asked["diff"]), asked["arguments"], Wire, bundle)

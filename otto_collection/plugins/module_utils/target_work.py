@@ -115,18 +115,19 @@ def take_down(module: Any, arguments: Mapping[str, Any], store: TargetStore, way
             return report
 
 
-def run(module: Any, arguments: Mapping[str, Any], way: Way) -> NoReturn:
+def run(module: Any, arguments: Mapping[str, Any], way: Way, bundle: str | None = None) -> NoReturn:
     """Do what the arguments say, and end the module with what became of it.
 
     module: an `AnsibleModule`. arguments: as `target_arguments.ARGUMENTS` has them, checked.
-    way: `sdk.Sdk` for a module; the program of a bundle takes the agent's, `wire.Wire`.
+    way: `sdk.Sdk` for a module; the program of a bundle takes the agent's, `wire.Wire`. bundle: the
+    SHA-256 of the bundle that this runs from, which was checked.
     """
     store = TargetStore(arguments["state_dir"])
     present = arguments["state"] == "present"
     more: dict[str, Any] = {}
     try:
         if arguments["agent"] is not None and present:
-            node = look(arguments["docker_url"])
+            node = look(arguments["docker_url"], bundle=bundle)
             missing = not node["docker"]["answers"] or node["agent"] != arguments["agent"]
             more = {"node": node, "missing": missing}
             if missing:

@@ -50,8 +50,14 @@ options:
   version:
     description: Version of the bundle. Set by the action.
     type: str
+  sha256:
+    description: SHA-256 of the manifest of the bundle, which names it. Set by the action.
+    type: str
   bundle:
     description: The bundle, a gzip-compressed tar archive in Base64. Set by the action.
+    type: str
+  packed_sha256:
+    description: SHA-256 of that archive, compared before it is unpacked. Set by the action.
     type: str
   config:
     description: Content of C(/etc/otto/agent.json). Set by the action.
@@ -102,7 +108,9 @@ needs_bundle:
 """
 
 import base64
+import errno
 import grp
+import hashlib
 import io
 import json
 import os
@@ -113,9 +121,11 @@ import subprocess
 import tarfile
 import tempfile
 import time
+import zlib
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.otto.cluster.plugins.module_utils import beneath, trusted
 
 SERVICE = "otto-agent.service"
 USER = "otto"
@@ -130,8 +140,9 @@ FORMER = ETC / "former.json"
 UNIT = Path("/etc/systemd/system") / SERVICE
 STEADY = 3.0  # seconds that an agent which is ready has to stay up
 JOURNAL_LINES = 15
+LARGEST = 1024 * 1024
 CORE = "ansible_collections.otto.cluster.plugins.module_utils"
-LOADED = f"otto_agent.__main__, docker, paho.mqtt.client, {CORE}.target_main"
+LOADED = f"otto_agent.__main__, docker, paho.mqtt.client, yaml, {CORE}.target_main"
 """some of it only loads when needed"""
 
 
@@ -174,11 +185,17 @@ def service():
 
 
 def read(path):
-    """Text of a file, None where there is none."""
+    """Text of a file, None where there is none. The agent may write its own configuration, so what
+    stands there may be anything: it is compared with what ought to stand there."""
     try:
-        return path.read_text(encoding="utf-8")
+        with beneath.opened(path.parent) as folder:
+            return folder.read(path.name, LARGEST).decode("utf-8", "replace")
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if isinstance(error, beneath.Foreign) or error.errno == errno.EFBIG:
+            return ""
+        raise
 
 
 def write(path, text, mode, owner=0, group=0):
@@ -195,6 +212,15 @@ def write(path, text, mode, owner=0, group=0):
     except BaseException:
         Path(unfinished).unlink()
         raise
+
+
+def erase(path):
+    """Removes a directory with all that is in it, also where root has laid it on another disk."""
+    with beneath.opened(path) as folder:
+        for name in folder.names():
+            folder.remove_tree(name)
+    with beneath.opened(path.parent) as above:
+        above.remove_tree(path.name)
 
 
 def link(version):
@@ -235,40 +261,77 @@ def python_of(unit):
     return re.search(r"^ExecStart=(\S+)", unit, re.MULTILINE).group(1)
 
 
-def unpack(version, bundle, python):
+def altered(version, sha256):
+    """Why /opt/otto/<version> is not the bundle of that name; "" where it is."""
+    folder = OPT / version
+    return trusted.altered(str(folder), sha256) if folder.is_dir() else f"{folder} is missing"
+
+
+def unpack(params, python):
     """Makes /opt/otto/<version>, whole or not at all; its modules are compiled and have loaded."""
+    version = params["version"]
+    packed = base64.b64decode(params["bundle"])
+    if hashlib.sha256(packed).hexdigest() != params["packed_sha256"]:
+        raise Failed("The bundle did not arrive as it was sent: otto-run apply   (sends it again)")
     OPT.mkdir(mode=0o755, exist_ok=True)
+    why = trusted.distrusted(str(OPT))
+    if why:
+        raise Failed(
+            f"What root runs cannot lie in {OPT}: {why}\n"
+            f"    next      on the node: sudo chown root:root {OPT}; sudo chmod go-w {OPT}"
+        )
     folder = Path(tempfile.mkdtemp(dir=str(OPT), prefix=f".{version}."))
     try:
         try:
-            with tarfile.open(fileobj=io.BytesIO(base64.b64decode(bundle)), mode="r:gz") as archive:
+            with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:
                 for member in archive:
-                    target = folder / member.name
-                    if not member.isfile() or ".." in target.parts or not member.name:
+                    parts = member.name.split("/")
+                    if not member.isfile() or {"", ".", ".."} & set(parts):
                         raise Failed(f"The bundle holds {member.name!r}, which is no plain file")
+                    target = folder.joinpath(*parts)
                     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-                    with archive.extractfile(member) as source, target.open("wb") as file:
+                    with archive.extractfile(member) as source, target.open("xb") as file:
                         shutil.copyfileobj(source, file)
                     target.chmod(0o644)
-        except (tarfile.TarError, EOFError, ValueError) as error:
+        except (tarfile.TarError, EOFError, ValueError, FileExistsError, zlib.error) as error:
             raise Failed(f"The bundle is broken: {error}") from error
-        for directory, _folders, _files in os.walk(str(folder)):
+        compile_in(folder, version, python)
+        for directory, _folders, files in os.walk(str(folder)):
             Path(directory).chmod(0o755)
-        # Loading it proves that it runs on this Python, and compiles what is loaded: the service
-        # may not write there, and each start and each module call would compile it again.
-        environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "PYTHONPATH": str(folder)}
-        try:
-            run(python, "-c", f"import {LOADED}", timeout=120, env=environment)
-        except Failed as error:
-            reason = str(error).splitlines()[-1]  # the end of a traceback says what was wrong
-            raise Failed(f"Agent {version} does not run on {python}: {reason}") from error
+            for name in files:
+                Path(directory, name).chmod(0o644)
+        why = trusted.altered(str(folder), params["sha256"])
+        if why:
+            raise Failed(f"The bundle is broken: {why}")
         os.sync()
         target = OPT / version
         if target.exists():
-            shutil.rmtree(str(target))
+            erase(target)
         folder.rename(target)
     finally:
-        shutil.rmtree(str(folder), ignore_errors=True)
+        if folder.is_dir():
+            erase(folder)
+
+
+def compile_in(folder, version, python):
+    """Loads what is there. That proves that it runs on this Python, and compiles what is loaded:
+    the service may not write there, and each start and each call would compile it again."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        f"import {LOADED}\n"
+        "print(sys.implementation.cache_tag)"
+    )
+    try:
+        tag = run(python, "-I", "-S", "-c", program, str(folder), timeout=120, env={}).split()[-1]
+    except Failed as error:
+        reason = str(error).splitlines()[-1]  # the end of a traceback says what was wrong
+        raise Failed(f"Agent {version} does not run on {python}: {reason}") from error
+    lines = [tag]
+    for path in sorted(folder.rglob("*.pyc")):
+        path.chmod(0o644)
+        line = trusted.digest(str(path), path.stat())
+        lines.append(f"{line} {path.relative_to(folder).as_posix()}")
+    (folder / trusted.COMPILED).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def journal(since):
@@ -290,7 +353,7 @@ def masked(text):
         document = json.loads(text)
         if "password" in document["mqtt"]:
             document["mqtt"]["password"] = "(hidden)"
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return "(not readable)\n"
     # Another indent than the file's: Ansible masks whatever equals the file's text.
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
@@ -319,9 +382,11 @@ class Agent:
         """Two clusters on one host would take its agent from each other, apply by apply."""
         try:
             theirs = json.loads(self.config or "{}").get("cluster")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             return  # not readable: an agent that cannot run, to be mended
-        if theirs and self.params["cluster"] and theirs != self.params["cluster"]:
+        if not isinstance(theirs, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", theirs):
+            return
+        if self.params["cluster"] and theirs != self.params["cluster"]:
             raise Failed(
                 f"This host belongs to the cluster {theirs}: it has that one's agent.\n"
                 f"    next      `otto-run down` with the otto.yaml of {theirs}; if that is lost:"
@@ -334,9 +399,12 @@ class Agent:
 
     def present(self):
         wanted = self.params["version"]
+        broken = altered(wanted, self.params["sha256"])
         changes = []
         if self.version != wanted:
             changes.append("agent: {} -> {}".format(self.version or "none", wanted))
+        elif broken:
+            changes.append(f"bundle {wanted}: brought anew, because {broken}")
         if self.config != self.params["config"]:
             what = "written" if self.config is None else "changed"
             if self.config is not None and masked(self.config) == masked(self.params["config"]):
@@ -377,12 +445,12 @@ class Agent:
             }
         if not changes or self.module.check_mode:
             return result
-        if not (OPT / wanted).is_dir() and not self.params["bundle"]:
+        if broken and not self.params["bundle"]:
             return {"changed": False, "needs_bundle": True}
-        self._install()
+        self._install(broken)
         return result
 
-    def _install(self):
+    def _install(self, broken):
         wanted = self.params["version"]
         if "\nSupplementaryGroups=docker\n" in self.params["unit"]:
             try:
@@ -398,11 +466,11 @@ class Agent:
             )  # fmt: skip
         user = pwd.getpwnam(USER)
         ETC.mkdir(mode=0o755, exist_ok=True)
-        STATE.mkdir(mode=0o750, exist_ok=True)
-        STATE.chmod(0o750)
-        os.chown(str(STATE), user.pw_uid, user.pw_gid)
-        if not (OPT / wanted).is_dir():
-            unpack(wanted, self.params["bundle"], python_of(self.params["unit"]))
+        with beneath.opened(STATE, make=0o750) as state:
+            os.fchown(state.descriptor, user.pw_uid, user.pw_gid)
+            os.fchmod(state.descriptor, 0o750)
+        if broken:
+            unpack(self.params, python_of(self.params["unit"]))
         former = self._former()
         # Whoever goes on after a power cut in the middle of this has to know the way back.
         write(FORMER, json.dumps(former), 0o600)
@@ -485,14 +553,16 @@ class Agent:
 
     def unpacked(self):
         wanted = self.params["version"]
-        changed = self.version == ""
-        result = {"changed": changed, "former": self.version, "version": self.version or wanted}
-        result["changes"] = [f"agent: none -> {wanted} (not started)"] if changed else []
+        changed = not CURRENT.is_dir() or bool(trusted.altered(str(CURRENT.resolve())))
+        version = wanted if changed else self.version
+        result = {"changed": changed, "former": self.version, "version": version}
+        former = self.version or "none"
+        result["changes"] = [f"agent: {former} -> {wanted} (not started)"] if changed else []
         if changed and not self.module.check_mode:
-            if not (OPT / wanted).is_dir():
+            if altered(wanted, self.params["sha256"]):
                 if not self.params["bundle"]:
                     return {"changed": False, "needs_bundle": True}
-                unpack(wanted, self.params["bundle"], python_of(self.params["unit"]))
+                unpack(self.params, python_of(self.params["unit"]))
             link(wanted)
         return result
 
@@ -530,7 +600,7 @@ class Agent:
                     for path in (CONFIG, FORMER, PATHS):
                         path.unlink(missing_ok=True)
                 elif real:
-                    shutil.rmtree(str(folder))
+                    erase(folder)
         if has_user():
             changes.append(f"user {USER}: removed")
             if real:
@@ -554,14 +624,17 @@ def main():
             "timeout": {"type": "int", "default": 60},
             "cluster": {"type": "str"},
             "version": {"type": "str"},
+            "sha256": {"type": "str"},
             "bundle": {"type": "str", "no_log": True},  # not secret: half a megabyte
+            "packed_sha256": {"type": "str"},
             "config": {"type": "str", "no_log": True},
             "unit": {"type": "str"},
         },
         required_if=[
-            ("state", "present", ("version", "config", "unit")),
-            ("state", "unpacked", ("version", "unit")),
+            ("state", "present", ("version", "sha256", "config", "unit")),
+            ("state", "unpacked", ("version", "sha256", "unit")),
         ],
+        required_by={"bundle": ("packed_sha256",)},
         supports_check_mode=True,
     )
     try:

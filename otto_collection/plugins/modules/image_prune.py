@@ -67,6 +67,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.otto.cluster.plugins.module_utils import image_memory
+from ansible_collections.otto.cluster.plugins.module_utils.beneath import within
 from ansible_collections.otto.cluster.plugins.module_utils.edge import fail
 from ansible_collections.otto.cluster.plugins.module_utils.engine import DockerEngine
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
@@ -75,8 +76,16 @@ from ansible_collections.otto.cluster.plugins.module_utils.state import TargetSt
 
 def work(params: dict, check: bool) -> list:
     directory, keep = Path(params["state_dir"]), params["keep"]
-    if not directory.is_dir():
-        return []  # Otto was never here
+    try:
+        with within(directory) as folder:
+            if folder is None:
+                return []  # Otto was never here
+    except OSError as error:
+        raise OttoError(
+            f"Cannot open {directory}",
+            cause=error.strerror or str(error),
+            next=f"ls -ld {directory}",
+        ) from error
     with DockerEngine(params["docker_url"]) as engine:
         if check:
             steps = image_memory.to_prune(

@@ -127,6 +127,11 @@ agent:
       description: Name of the bundle that C(/opt/otto/current) leads to, empty where there is none.
       type: str
       sample: 0.1.0
+    bundle_sha256:
+      description:
+        - SHA-256 of the manifest of that bundle, by which the control machine knows it. Empty where
+          it is not root's alone, or not every file in it is as the manifest says.
+      type: str
     config_sha256:
       description: SHA-256 of C(/etc/otto/agent.json), empty where there is none.
       type: str

@@ -3,9 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Builds the agent bundle: all that a node runs, out of what is installed on the control machine.
 
-No network is needed. The version of a bundle is Otto's version and a digest of its content, so
-two control machines that carry the same packages make the same bundle, byte for byte, and a bundle
-that lies in the cache is never looked into again.
+No network is needed. A bundle is known by the SHA-256 of its manifest, which names every file with
+its own: two control machines that carry the same packages make the same bundle, byte for byte. Its
+version is Otto's and the first digits of that, for people and for the name of its directory.
+
+One that lies in the cache is looked into when it is sent (`Bundle.packed`): what was altered or cut
+short there never leaves.
 """
 
 from __future__ import annotations
@@ -19,13 +22,16 @@ import importlib.util
 import io
 import os
 import tarfile
-from collections.abc import Iterator, Set
+import zlib
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ansible_collections.otto.cluster.plugins.module_utils import errors
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.trusted import MANIFEST
+from ansible_collections.otto.cluster.plugins.plugin_utils.bundle_pins import PINS
 from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root
 
 DISTRIBUTIONS = (
@@ -42,6 +48,7 @@ UNNEEDED = frozenset({"charset-normalizer"})
 # Compiled, and only for speed: what has it does without.
 FASTER = frozenset({"yaml/_yaml"})
 OLDEST_PYTHON = "3.9"
+MODE = 0o644
 CORE = "ansible_collections/otto/cluster/plugins/module_utils"
 DATA = frozenset({"certifi/cacert.pem"})  # requests reads it as soon as it is imported
 # For a browser, and for people at a terminal: a node has neither.
@@ -50,10 +57,35 @@ UNUSED = ("urllib3/contrib/emscripten/", "idna/cli", "_yaml/")
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on the control machine: `path` is a .tar.gz, to be unpacked as it stands."""
+    """A bundle on the control machine: `path` is a .tar.gz, to be unpacked as it stands.
+
+    sha256: of its manifest.
+    """
 
     version: str
     path: Path
+    sha256: str
+
+    def packed(self) -> bytes:
+        """The .tar.gz, which holds what the manifest says. Raises OttoError where it does not."""
+        content = self.path.read_bytes()
+        try:
+            # First all of it, so that an end which is missing is seen, too.
+            plain = io.BytesIO(gzip.decompress(content))
+            with tarfile.open(fileobj=plain, mode="r:") as archive:
+                parts = {one.name: archive.extractfile(one) for one in archive if one.isfile()}
+                texts = {name: part.read() for name, part in parts.items() if part is not None}
+            manifest = texts.pop(MANIFEST, b"")
+            right = hashlib.sha256(manifest).hexdigest() == self.sha256
+            if not right or _manifest(map(_packed, texts.items())) != manifest:
+                raise ValueError("it holds other files than its manifest names")
+        except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
+            raise OttoError(
+                f"The bundle {self.path} is not as it was made",
+                cause=str(error),
+                next=f"rm {self.path}   (the next apply makes it anew)",
+            ) from error
+        return content
 
 
 @dataclass(frozen=True)
@@ -82,10 +114,20 @@ def current(cache: Path | None = None) -> Bundle:
 
 
 def _named(files: list[_File], folder: Path) -> Bundle:
-    text = "".join(f"{file.sha256} {file.name}\n" for file in files)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    version = f"{importlib.metadata.version('otto-cluster')}-{digest}"
-    return Bundle(version, folder / f"{version}.tar.gz")
+    digest = hashlib.sha256(_manifest(files)).hexdigest()
+    version = f"{importlib.metadata.version('otto-cluster')}-{digest[:8]}"
+    return Bundle(version, folder / f"{version}.tar.gz", digest)
+
+
+def _manifest(files: Iterable[_File]) -> bytes:
+    """See `trusted.MANIFEST`; every file of a bundle has the same mode."""
+    lines = (f"{file.sha256} {MODE:o} {file.name}\n" for file in files)
+    return "".join(sorted(lines, key=lambda line: line.split(" ", 2)[2])).encode()
+
+
+def _packed(member: tuple[str, bytes]) -> _File:
+    name, content = member
+    return _File(name, Path(name), hashlib.sha256(content).hexdigest())
 
 
 def _own_files() -> list[_File]:
@@ -113,23 +155,37 @@ def _own_files() -> list[_File]:
 
 
 def _foreign_files() -> list[_File]:
-    """Files of the distributions, with the digests that their RECORD gives: no file is opened."""
+    return [file for name in DISTRIBUTIONS for file in files_of(name)]
+
+
+def files_of(name: str) -> list[_File]:
+    """Files of a distribution, with the digests that its RECORD gives: no file is opened."""
+    distribution = _distribution(name)
+    record = distribution.read_text("RECORD")
+    if not record:
+        raise _broken(name, "it was not installed by pip: it has no RECORD of its files")
     found = []
-    for name in DISTRIBUTIONS:
-        distribution = _distribution(name)
-        record = distribution.read_text("RECORD")
-        if not record:
-            raise _broken(name, "it was not installed by pip: it has no RECORD of its files")
-        for line in record.splitlines():
-            path, _, rest = line.rpartition(",")[0].rpartition(",")
-            if not _travels(path):
-                continue
-            algorithm, _, value = rest.partition("=")
-            if algorithm != "sha256":
-                raise _broken(name, f"its RECORD has no SHA-256 of {path}")
-            digest = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
-            found.append(_File(path, Path(str(distribution.locate_file(path))), digest))
+    for line in record.splitlines():
+        path, _, rest = line.rpartition(",")[0].rpartition(",")
+        if not _travels(path):
+            continue
+        algorithm, _, value = rest.partition("=")
+        if algorithm != "sha256":
+            raise _broken(name, f"its RECORD has no SHA-256 of {path}")
+        digest = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
+        found.append(_File(path, Path(str(distribution.locate_file(path))), digest))
     return found
+
+
+def pin(files: Iterable[_File]) -> str:
+    """What `bundle_pins.PINS` holds of a distribution: one digest of all that travels of it."""
+    return hashlib.sha256(_manifest(files)).hexdigest()
+
+
+def unpinned() -> list[str]:
+    """Distributions of the bundle of which only what pip noted is known, as `name version`."""
+    versions = [(name, _distribution(name).version) for name in DISTRIBUTIONS]
+    return [f"{name} {version}" for name, version in versions if (name, version) not in PINS]
 
 
 def _travels(path: str) -> bool:
@@ -188,6 +244,10 @@ def _check_distributions() -> None:
                     next="pip install --upgrade otto-cluster",
                 )
         _check_pure(name, distribution)
+        if PINS.get((name, distribution.version)) not in (None, pin(files_of(name))):
+            raise _broken(
+                name, f"its files are not those of {name} {distribution.version} as it was released"
+            )
 
 
 def _check_pure(name: str, distribution: importlib.metadata.Distribution) -> None:
@@ -233,10 +293,15 @@ def _archive(files: list[_File]) -> bytes:
                 raise _broken(
                     file.name.split("/")[0], f"{file.source} was altered after its installation"
                 )
-            member = tarfile.TarInfo(file.name)
-            member.size, member.mode = len(content), 0o644
-            archive.addfile(member, io.BytesIO(content))
+            _add(archive, file.name, content)
+        _add(archive, MANIFEST, _manifest(files))
     return buffer.getvalue()
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(content), MODE
+    archive.addfile(member, io.BytesIO(content))
 
 
 def _write(path: Path, content: bytes) -> None:

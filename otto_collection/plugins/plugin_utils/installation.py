@@ -45,6 +45,7 @@ class Installation:
         """What `otto.cluster.node_info` returns as `agent` where all is as it has to be."""
         return {
             "version": self.bundle.version,
+            "bundle_sha256": self.bundle.sha256,
             "config_sha256": _sha256(self.config),
             "unit_sha256": _sha256(self.unit),
             "unfinished": False,

@@ -20,6 +20,7 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible_collections.otto.cluster.plugins.module_utils.edge import diff_of, page
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.plugin_utils import interpreter
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate import answers
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.shapes import Misfit
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.words import lines, one_line
@@ -109,6 +110,7 @@ class NodeAction(Wall, ActionBase):  # type: ignore[misc]
         """Run the module on the node; its answer, typed. module: one that is not Otto's, which is
         answered in the shape of MODULE all the same."""
         with self.bounded():
+            interpreter.check(self, variables)
             answer = self._execute_module(
                 module or self.MODULE, dict(arguments), task_vars=dict(variables)
             )

@@ -133,6 +133,7 @@ REPORT = Record(
 )
 AGENT = all_of(
     version=_or_nothing(VERSION, "version"),
+    bundle_sha256=_or_nothing(_SHA256, "SHA-256"),
     config_sha256=_or_nothing(_SHA256, "SHA-256"),
     unit_sha256=_or_nothing(_SHA256, "SHA-256"),
     unfinished=Flag(),

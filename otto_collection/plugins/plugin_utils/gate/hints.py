@@ -32,6 +32,7 @@ SLOTS = {
 TEMPLATES = (
     "otto-run apply",
     "otto-run apply   (writes it anew)",
+    "otto-run apply   (brings it anew)",
     "otto-run apply   (writes the file anew)",
     "otto-run apply   (sees it as root, and the agent remembers)",
     "otto-run apply   (as root on the node; df -h {path})",
