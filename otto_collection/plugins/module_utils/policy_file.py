@@ -13,47 +13,43 @@ import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils import disk
 from ansible_collections.otto.cluster.plugins.module_utils.model import Policy, Target
 from ansible_collections.otto.cluster.plugins.module_utils.policy import (
     FILE,
-    SOCKETS,
-    host_paths,
     parse,
-    volume_options,
+    places,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.sdk import BUNDLE
 
 _LARGEST = 64 * 1024
+_MOST_LINKS = 40
+_PROC = Path("/proc")
 
 
-def read(
-    target: Target,
-    volumes: Mapping[str, Mapping[str, Any]],
-    file: Path = Path(FILE),
-    *,
-    remember: bool = False,
-) -> Policy | None:
+def read(file: Path = Path(FILE)) -> Policy | None:
     """None where there is no file: everything is allowed. One that cannot be read, or that others
-    than root may write, is a policy with a problem.
-
-    volumes: engine name -> options of the volumes there are. remember: note for the agent, which
-    may not look everywhere, where the mounts lead (beside the file, in `policy.paths.json`).
-    """
+    than root may write, is a policy with a problem."""
     try:
-        policy = _parsed(_of_root(file))
+        return _parsed(_of_root(file))
     except FileNotFoundError:
         return None
     except ValueError as error:
         return Policy(problem=str(error))
     except OSError as error:
         return Policy(problem=f"{error.strerror}; it has to be readable for the agent: chmod 644")
-    options = volume_options(target.volumes, volumes)
-    paths = {source for spec in target.services.values() for source, _ in host_paths(spec, options)}
-    paths.update(SOCKETS, (mount.path for mount in policy.mounts))
-    real = {path: real_path(path) for path in paths}
+
+
+def look(
+    policy: Policy, target: Target, file: Path = Path(FILE), *, remember: bool = False
+) -> Policy:
+    """The policy with what the links of all paths lead to that it has to judge for this target.
+
+    remember: note it for the agent, which may not look everywhere (beside the file, in
+    `policy.paths.json`).
+    """
+    real = {path: real_path(path) for path in places(policy, target)}
     notes = file.with_name("policy.paths.json")
     if remember and os.geteuid() == 0:
         _note(notes, real)
@@ -64,7 +60,7 @@ def read(
             path: seen if seen is not None and os.path.lexists(seen) else known.get(path, seen)
             for path, seen in real.items()
         }
-    return dataclasses.replace(policy, real=real, volumes=volumes)
+    return dataclasses.replace(policy, real=real)
 
 
 def _of_root(file: Path) -> bytes:
@@ -82,14 +78,34 @@ def _of_root(file: Path) -> bytes:
 
 def real_path(path: str) -> str | None:
     """Where a path leads once its links are followed; what is not there yet is no link. None where
-    a directory on the way may not be looked into, or links go in a circle."""
-    found = os.path.realpath(path)  # leaves what it cannot resolve as it is
-    try:
-        return None if stat.S_ISLNK(os.lstat(found).st_mode) else found
-    except (FileNotFoundError, NotADirectoryError):
-        return found
-    except OSError:
-        return None
+    a directory on the way may not be looked into, where links go in a circle, and where one of the
+    kernel's own links is on the way: what stands in `/proc/<pid>/root` leads into that process's
+    own tree, whatever it says."""
+    rest = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+    here, links = Path("/"), 0
+    while rest:
+        part = rest.pop()
+        if part == "..":
+            here = here.parent
+            continue
+        below = here / part
+        try:
+            if not stat.S_ISLNK(below.lstat().st_mode):
+                here = below
+                continue
+            leads = os.fspath(below.readlink())
+        except (FileNotFoundError, NotADirectoryError):
+            here = below
+            continue
+        except OSError:
+            return None
+        links += 1
+        if links > _MOST_LINKS or here == _PROC or _PROC in here.parents:
+            return None
+        if leads.startswith("/"):
+            here = Path("/")
+        rest += [each for each in reversed(leads.split("/")) if each not in ("", ".")]
+    return str(here)
 
 
 def _note(notes: Path, real: Mapping[str, str | None]) -> None:
