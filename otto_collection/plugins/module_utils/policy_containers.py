@@ -31,7 +31,6 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "Annotations": ("annotations", dict),
     "CapAdd": ("cap_add", lambda value: [normal_capability(one) for one in value]),
     "CgroupParent": ("cgroup_parent", str),
-    "CgroupnsMode": ("cgroup", str),
     "CpuRealtimePeriod": ("cpu_rt_period", int),
     "CpuRealtimeRuntime": ("cpu_rt_runtime", int),
     "DeviceCgroupRules": ("device_cgroup_rules", list),
@@ -70,6 +69,7 @@ _ELSEWHERE = frozenset(
         *("Binds", "Mounts", "VolumesFrom", "VolumeDriver"),  # the mounts that came of it
         *("NetworkMode", "SecurityOpt", "MaskedPaths", "ReadonlyPaths", "Runtime", "Isolation"),
         "Cgroup",  # of engines that no longer are: the same as NetworkMode
+        "CgroupnsMode",  # with cgroup v1 every container has the node's, and can only read in it
     )
 )
 _ENGINES_OWN = ("", "runc", "io.containerd.runc.v2", "crun")
@@ -94,11 +94,10 @@ def spec_of(doc: Doc) -> dict[str, Any]:
     if mode == "host" or mode.startswith("container:"):
         spec["network_mode"] = mode
     options = [normal_security_opt(one) for one in host.get("SecurityOpt") or ()]
-    if not spec.get("privileged"):
-        if host.get("MaskedPaths") == [] or host.get("ReadonlyPaths") == []:
-            options.append("systempaths=unconfined")
-    elif "label=disable" in options:
-        options.remove("label=disable")  # the engine adds it to a privileged one
+    if spec.get("privileged") or "host" in (spec.get("pid"), spec.get("ipc")):
+        options = [one for one in options if one != "label=disable"]  # the engine's own addition
+    if not spec.get("privileged") and [] in (host.get("MaskedPaths"), host.get("ReadonlyPaths")):
+        options.append("systempaths=unconfined")
     if options:
         spec["security_opt"] = options
     return spec
