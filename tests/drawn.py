@@ -118,6 +118,7 @@ POWERFUL: dict[str, list[Any]] = {
     "uts": ["host"],
     "volumes": [
         ["/:/a:ro"], ["/etc:/a"], ["/root:/a:ro"], ["/srv/other:/a"], ["/srv/link:/a"],
+        ["/srv/above:/a:ro"],
         ["/srv/allowed/link:/a"], ["/srv/readable:/a"], ["/run:/a"],
         ["/srv/allowed/../other:/a"], ["/proc/1/root/etc:/a"], ["/proc/self/root/etc:/a"],
         ["/dev/fd/../../1/root/etc:/a"], ["/var/run/docker.sock:/a"], ["/proc:/a"], ["/sys:/a"],

@@ -534,6 +534,46 @@ class TestFile:
         assert policy.problem == ""
         assert says(policy, volumes=[f"{tmp_path}/link:/a"]).endswith("(it leads to /etc)")
 
+    def test_a_link_of_the_kernel_is_not_believed(self, tmp_path: Path) -> None:
+        """/proc/<pid>/root says /, and leads into the tree of that process."""
+        (tmp_path / "in").symlink_to("/proc/self/root/srv")
+        (tmp_path / "round").symlink_to("round")
+        (tmp_path / "real").mkdir()
+        (tmp_path / "plain").symlink_to("real/../real")
+        for path in ("/proc/self/root/srv", "/proc/1/cwd/x", "/dev/fd/0/x", "/proc/self/fd/0"):
+            assert policy_file.real_path(path) is None, path
+        assert policy_file.real_path(f"{tmp_path}/in/x") is None
+        assert policy_file.real_path(f"{tmp_path}/round") is None
+        assert policy_file.real_path(f"/{tmp_path}//plain/./new") == f"{tmp_path}/real/new"
+        assert policy_file.real_path("/proc/cpuinfo") == "/proc/cpuinfo"
+
+    def test_a_mount_below_a_read_only_one_is_writable(self, tmp_path: Path) -> None:
+        """On an engine whose read-only mounts do not reach below themselves; the agent is told."""
+        file = tmp_path / "policy.yaml"
+        file.write_text("allow:\n  mounts: [{path: /, read_only: true}]\n  docker_socket: true\n")
+        wanted = target(web=spec(volumes=["/:/a:ro", "/proc/cpuinfo:/b:ro"]))
+
+        def found(recursive: bool) -> str:
+            policy = policy_file.read(file)
+            assert policy is not None
+            policy = policy_file.look(policy, wanted, file, remember=True, recursive=recursive)
+            trouble = refusal(policy, wanted, "web")
+            return trouble.message.partition("policy: ")[2] if trouble else ""
+
+        what = "the mount /, of which this engine leaves writable what is mounted below it"
+        assert found(recursive=False) == what
+        assert found(recursive=True) == ""
+        for path in (tmp_path, *tmp_path.parents):
+            path.chmod(path.stat().st_mode | 0o011)
+        os.seteuid(65534)
+        try:
+            assert found(recursive=False) == what
+            file_of_agent = policy_file.look(policy_file.read(file) or NOTHING, wanted, file)
+            assert file_of_agent.leaky >= {"/"}
+            assert "/proc/cpuinfo" not in file_of_agent.leaky
+        finally:
+            os.seteuid(0)
+
     def test_what_cannot_be_seen_is_refused_unless_root_has_seen_it(self, tmp_path: Path) -> None:
         """The agent may not look everywhere; the engine follows every link."""
         shut, file = tmp_path / "shut", tmp_path / "policy.yaml"

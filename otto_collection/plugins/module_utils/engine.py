@@ -9,6 +9,7 @@ an engine.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -61,7 +62,10 @@ from ansible_collections.otto.cluster.plugins.module_utils.operations import (
     TagImage,
     Update,
 )
-from ansible_collections.otto.cluster.plugins.module_utils.option_engine import joined
+from ansible_collections.otto.cluster.plugins.module_utils.option_engine import (
+    api_at_least,
+    joined,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.plan_values import (
     SUFFIXES,
     replica_names,
@@ -163,7 +167,17 @@ class DockerEngine(Transport):
             networks={network["Name"]: network for network in networks},
             containers=containers,
         )
-        return policy_file.look(policy, target, remember=self.remember_paths)
+        return policy_file.look(
+            policy, target, remember=self.remember_paths, recursive=self._reads_only()
+        )
+
+    def _reads_only(self) -> bool:
+        """Whether a read-only mount is so with all that is mounted below it (Docker 25, and a
+        kernel that can)."""
+        engine = self.describe()
+        found = re.match(r"(\d+)\.(\d+)", str(self._info.get("KernelVersion") or ""))
+        kernel = (int(found[1]), int(found[2])) if found else (0, 0)
+        return api_at_least(engine, 1, 44) and kernel >= (5, 12)
 
     def _networks(
         self, target: Target, networks: Collection[Document]

@@ -211,8 +211,11 @@ def _refused_mount(policy: Policy, service: str, need: Place) -> dict[str, str]:
             return found
     allowed = {mount: policy.real.get(mount.path) for mount in policy.mounts}
     fitting = [mount for mount, path in allowed.items() if path and is_below(real, path)]
-    if not any(need.read_only or not mount.read_only for mount in fitting):
+    leaky = source in policy.leaky
+    if not any((need.read_only and not leaky) or not mount.read_only for mount in fitting):
         without = " without :ro" if fitting else ""
+        if fitting and need.read_only:
+            without = ", of which this engine leaves writable what is mounted below it"
         found[f"the mount {shown}{without}"] = f"mounts: [{source}]"
     return found
 

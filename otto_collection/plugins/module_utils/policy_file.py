@@ -9,9 +9,10 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ansible_collections.otto.cluster.plugins.module_utils import disk
@@ -42,25 +43,38 @@ def read(file: Path = Path(FILE)) -> Policy | None:
 
 
 def look(
-    policy: Policy, target: Target, file: Path = Path(FILE), *, remember: bool = False
+    policy: Policy,
+    target: Target,
+    file: Path = Path(FILE),
+    *,
+    remember: bool = False,
+    recursive: bool = False,
 ) -> Policy:
-    """The policy with what the links of all paths lead to that it has to judge for this target.
+    """The policy with what can be seen of all paths that it has to judge for this target: where
+    their links lead, and whether something is mounted below them.
 
-    remember: note it for the agent, which may not look everywhere (beside the file, in
-    `policy.paths.json`).
+    remember: note it for the agent, which may not look everywhere, and has mounts of its own
+    (beside the file, in `policy.paths.json`). recursive: the engine's read-only mounts are so with
+    all that is mounted below.
     """
     real = {path: real_path(path) for path in places(policy, target)}
     notes = file.with_name("policy.paths.json")
-    if remember and os.geteuid() == 0:
-        _note(notes, real)
+    mounted = _mounted()
+    above = {path for path, seen in real.items() if seen and _is_above(seen, mounted)}
+    if os.geteuid() == 0:
+        if remember:
+            _note(notes, real, above)
     else:
-        known = _noted(notes)
+        known, noted_above = _noted(notes)
         # What is not there for the agent may be there for the engine: its /tmp is its own.
         real = {
             path: seen if seen is not None and os.path.lexists(seen) else known.get(path, seen)
             for path, seen in real.items()
         }
-    return dataclasses.replace(policy, real=real)
+        above = {path for path in real if path in (noted_above if path in known else above)}
+    return dataclasses.replace(
+        policy, real=real, leaky=frozenset() if recursive else frozenset(above)
+    )
 
 
 def _of_root(file: Path) -> bytes:
@@ -108,19 +122,31 @@ def real_path(path: str) -> str | None:
     return str(here)
 
 
-def _note(notes: Path, real: Mapping[str, str | None]) -> None:
-    content = json.dumps({path: seen for path, seen in sorted(real.items()) if seen}).encode()
+def _mounted() -> set[str]:
+    """Where something is mounted."""
+    lines = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
+    return {re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), line.split()[4]) for line in lines}
+
+
+def _is_above(path: str, mounted: Collection[str]) -> bool:
+    return any(place.startswith(path.rstrip("/") + "/") and place != path for place in mounted)
+
+
+def _note(notes: Path, real: Mapping[str, str | None], above: Collection[str]) -> None:
+    seen = {path: found for path, found in sorted(real.items()) if found}
+    content = json.dumps({"real": seen, "above": sorted(above)}).encode()
     with contextlib.suppress(OSError):  # the agent refuses then what it cannot see itself
         if not notes.exists() or notes.read_bytes() != content:
             disk.replace_file(notes, content, 0o644)
 
 
-def _noted(notes: Path) -> Mapping[str, str]:
+def _noted(notes: Path) -> tuple[Mapping[str, str], Collection[str]]:
+    """What root has seen of paths, and which of them something is mounted below."""
     try:
         found = json.loads(_of_root(notes))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return dict(found["real"]), set(found["above"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}, ()
 
 
 def _parsed(raw: bytes) -> Policy:

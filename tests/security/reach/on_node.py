@@ -56,10 +56,10 @@ def happened(log: socket.socket) -> list[str]:
     if docker("network", "ls", "-q", "--filter", "driver=macvlan"):
         found.append("macvlan")
     for line in reversed(Path("/proc/mounts").read_text().splitlines()):
-        if line.split()[1].startswith("/srv/"):
+        if line.split()[1].startswith("/srv/") and line.split()[1] != "/srv/above/below":
             found.append("mount")
             subprocess.run(["umount", "-l", line.split()[1]], check=True)
-    for directory in ("/etc", "/root", "/srv/readable", "/srv/other"):
+    for directory in ("/etc", "/root", "/srv/readable", "/srv/other", "/srv/above/below"):
         wrote = Path(directory, "otto-wrote")
         if wrote.exists():
             found.append("wrote")

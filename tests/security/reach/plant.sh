@@ -3,6 +3,8 @@ set -e
 grep -q ' /srv ' /proc/mounts || { mount --bind /srv /srv; mount --make-shared /srv; }
 mkdir -p /srv/allowed/deep /srv/readable/over /srv/other
 for path in /etc/otto-canary-etc /root/otto-canary-root /srv/other/otto-canary-other; do echo canary > $path; done
+mkdir -p /srv/above/below
+grep -q ' /srv/above/below ' /proc/mounts || mount -t tmpfs tmpfs /srv/above/below
 ln -sfn /etc /srv/link
 ln -sfn /etc /srv/allowed/link
 [ -e /dev/otto-canary-device ] || mknod /dev/otto-canary-device c 1 3

@@ -20,5 +20,5 @@ grep -q ' 40970 ' /proc/sysvipc/shm 2>/dev/null && say shm
 mknod /tmp/otto-fuse c 10 229 2>/dev/null && { (: < /tmp/otto-fuse) 2>&1 | grep -q 'not permitted' || say cgroup-device; rm -f /tmp/otto-fuse; }
 [ $(( 0x$(awk '/CapEff/ {print $2}' /proc/self/status) & ~0xa80425fb )) -ne 0 ] && say capabilities
 [ "$(awk '/^Seccomp:/ {print $2}' /proc/self/status)" = 0 ] && say seccomp
-touch /a/otto-wrote 2>/dev/null
+touch /a/otto-wrote /a/below/otto-wrote 2>/dev/null
 echo DONE
