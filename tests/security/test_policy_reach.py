@@ -166,16 +166,16 @@ def judge(answers: list[Any], targets: list[Target]) -> tuple[int, int]:
     return ran, refused
 
 
-FEW = ("etc", "process", "interface", "engine", "etc by a relative overlay", "node: wrote below")
+FEW = ("etc", "process", "etc by a relative overlay", "node: wrote below")
 
 
 @pytest.mark.parametrize("node", ["rpi-01"], indirect=True)
 def test_a_few_reach_nothing(node: Node) -> None:
     """What is reached without a policy is not under it, and harmless services run."""
     check_probe(node, {row: {**CANARIES, **BYPASSES, **ON_OLD_ENGINES}[row] for row in FEW})
-    targets = [drawn.drawn(random.Random(seed), 4) for seed in range(1)]
-    ran, _ = judge(node.carry_out(targets, POLICY), targets)
-    assert ran
+    harmless = drawn.drawn(random.Random(0), 3, powerful=0)
+    ran, _ = judge(node.carry_out([harmless], POLICY), [harmless])
+    assert ran == 3
 
 
 @pytest.mark.hostile
