@@ -187,7 +187,8 @@ MOUNTS = parse({"allow": {"mounts": ["/srv", {"path": "/etc/ssl", "read_only": T
         ("/srv:/a", ""),
         ("/srv/web/html:/a", ""),
         ("/etc/ssl/certs:/a:ro", ""),
-        ("/etc/ssl:/a", "the mount /etc/ssl without :ro"),
+        ("/etc/ssl:/a", "the mount /etc/ssl without :ro (of a volume: and without nocopy)"),
+        ("/etc/ssl:/a:ro,z", "the mount /etc/ssl without :ro (of a volume: and without nocopy)"),
         ("/etc:/a:ro", "the mount /etc"),
         ("/srvx:/a", "the mount /srvx"),
         ("/:/a:ro", "/, which has the engine's socket, the mount /"),
@@ -197,6 +198,19 @@ MOUNTS = parse({"allow": {"mounts": ["/srv", {"path": "/etc/ssl", "read_only": T
 )
 def test_mounts(mount: str, answer: str) -> None:
     assert says(MOUNTS, volumes=[mount]) == answer
+
+
+def test_what_only_looks_as_if_it_were_read() -> None:
+    """The engine makes a directory that is missing, and fills an empty volume from the image."""
+    missing = replace(MOUNTS, absent=frozenset(["/etc/ssl/new"]))
+    what = "the mount /etc/ssl/new, which is not there, and would be made"
+    assert says(missing, volumes=["/etc/ssl/new:/a:ro"]) == what
+    strict = {"type": "bind", "source": "/etc/ssl/new", "target": "/a", "read_only": "true",
+              "bind": {"create_host_path": "false"}}  # fmt: skip
+    assert says(missing, volumes=[strict]) == ""
+    bound = {"v": {"name": "home_v", "options": {"o": "bind", "device": "/etc/ssl/private"}}}
+    assert says(MOUNTS, bound, volumes=["v:/a:ro"]).startswith("the mount /etc/ssl/private without")
+    assert says(MOUNTS, bound, volumes=["v:/a:ro,nocopy"]) == ""
 
 
 def test_a_way_through_dots_or_links_is_seen() -> None:

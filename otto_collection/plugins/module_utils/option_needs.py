@@ -29,10 +29,12 @@ class Need:
 
 @dataclass(frozen=True)
 class Place:
-    """A path of the node that the container sees."""
+    """A path of the node that the container sees. made: the engine makes a directory where nothing
+    is."""
 
     path: str
     read_only: bool
+    made: bool = False
 
 
 @dataclass(frozen=True)
@@ -228,9 +230,12 @@ def _volumes(value: Iterable[Mapping[str, Any]]) -> Iterator[Asked]:
             yield Need("propagation", f"propagation: {mount['propagation']} of a mount")
         if kind == "bind":
             # SELinux labels are written to the files themselves.
-            yield Place(str(source), bool(mount.get("read_only")) and "selinux" not in mount)
+            read_only = bool(mount.get("read_only")) and "selinux" not in mount
+            yield Place(str(source), read_only, made=not mount.get("must_exist"))
         elif kind == "volume" and source is not None:
-            yield UsesVolume(str(source), bool(mount.get("read_only")))
+            # What the image has at that path is written to an empty volume, also for a reader.
+            read_only = bool(mount.get("read_only")) and bool(mount.get("nocopy"))
+            yield UsesVolume(str(source), read_only)
 
 
 VOLUMES = Needs(("mounts", "docker_socket", "propagation", "external", "volume_driver"), _volumes)

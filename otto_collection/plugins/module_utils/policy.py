@@ -211,11 +211,16 @@ def _refused_mount(policy: Policy, service: str, need: Place) -> dict[str, str]:
             return found
     allowed = {mount: policy.real.get(mount.path) for mount in policy.mounts}
     fitting = [mount for mount, path in allowed.items() if path and is_below(real, path)]
-    leaky = source in policy.leaky
-    if not any((need.read_only and not leaky) or not mount.read_only for mount in fitting):
-        without = " without :ro" if fitting else ""
-        if fitting and need.read_only:
+    reads = need.read_only and source not in policy.leaky
+    reads = reads and not (need.made and source in policy.absent)
+    if not any(reads or not mount.read_only for mount in fitting):
+        without = ""
+        if fitting and source in policy.leaky:
             without = ", of which this engine leaves writable what is mounted below it"
+        elif fitting and need.read_only:
+            without = ", which is not there, and would be made"
+        elif fitting:
+            without = " without :ro (of a volume: and without nocopy)"
         found[f"the mount {shown}{without}"] = f"mounts: [{source}]"
     return found
 

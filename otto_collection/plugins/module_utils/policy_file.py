@@ -61,19 +61,24 @@ def look(
     notes = file.with_name("policy.paths.json")
     mounted = _mounted()
     above = {path for path, seen in real.items() if seen and _is_above(seen, mounted)}
+    absent = {path for path, seen in real.items() if seen and not os.path.lexists(seen)}
     if os.geteuid() == 0:
         if remember:
-            _note(notes, real, above)
+            _note(notes, real, above, absent)
     else:
-        known, noted_above = _noted(notes)
+        known, noted_above, noted_absent = _noted(notes)
         # What is not there for the agent may be there for the engine: its /tmp is its own.
         real = {
-            path: seen if seen is not None and os.path.lexists(seen) else known.get(path, seen)
+            path: seen if seen is not None and path not in absent else known.get(path, seen)
             for path, seen in real.items()
         }
         above = {path for path in real if path in (noted_above if path in known else above)}
+        absent = {path for path in absent if path in noted_absent or path not in known}
     return dataclasses.replace(
-        policy, real=real, leaky=frozenset() if recursive else frozenset(above)
+        policy,
+        real=real,
+        leaky=frozenset() if recursive else frozenset(above),
+        absent=frozenset(absent),
     )
 
 
@@ -132,21 +137,25 @@ def _is_above(path: str, mounted: Collection[str]) -> bool:
     return any(place.startswith(path.rstrip("/") + "/") and place != path for place in mounted)
 
 
-def _note(notes: Path, real: Mapping[str, str | None], above: Collection[str]) -> None:
+def _note(
+    notes: Path, real: Mapping[str, str | None], above: Collection[str], absent: Collection[str]
+) -> None:
     seen = {path: found for path, found in sorted(real.items()) if found}
-    content = json.dumps({"real": seen, "above": sorted(above)}).encode()
+    document = {"real": seen, "above": sorted(above), "absent": sorted(absent)}
+    content = json.dumps(document).encode()
     with contextlib.suppress(OSError):  # the agent refuses then what it cannot see itself
         if not notes.exists() or notes.read_bytes() != content:
             disk.replace_file(notes, content, 0o644)
 
 
-def _noted(notes: Path) -> tuple[Mapping[str, str], Collection[str]]:
-    """What root has seen of paths, and which of them something is mounted below."""
+def _noted(notes: Path) -> tuple[Mapping[str, str], Collection[str], Collection[str]]:
+    """What root has seen of paths: where they lead, above what mounts they are, and where nothing
+    is."""
     try:
         found = json.loads(_of_root(notes))
-        return dict(found["real"]), set(found["above"])
+        return dict(found["real"]), set(found["above"]), set(found["absent"])
     except (OSError, ValueError, KeyError, TypeError):
-        return {}, ()
+        return {}, (), ()
 
 
 def _parsed(raw: bytes) -> Policy:
