@@ -21,8 +21,9 @@ from ansible_collections.otto.cluster.plugins.module_utils.cluster_schema import
     schema as cluster_schema,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.option_refused import BEFORE, REFUSED
-from ansible_collections.otto.cluster.plugins.module_utils.option_table import OPTIONS
+from ansible_collections.otto.cluster.plugins.module_utils.option_table import OPTIONS, Option
 from ansible_collections.otto.cluster.plugins.module_utils.options import argument_spec
+from ansible_collections.otto.cluster.plugins.module_utils.policy import KEYS
 
 from otto_agent import metrics_table
 
@@ -87,22 +88,37 @@ def compose_keys() -> str:
             "yes",
             option.compared,
             option.costs,
+            _allowed(option),
             " ".join(_cell(text) for text in (option.doc, option.note) if text),
         )
         for name, option in OPTIONS.items()
     }
     for name, before in BEFORE.items():
-        rows[name] = ("yes, here", "–", "as what it brings", _cell(before.doc))
+        rows[name] = ("yes, here", "–", "as what it brings", "as what it brings", _cell(before.doc))
     for name, refused in REFUSED.items():
         why = f"It {refused.why}. Instead: {refused.instead}."
-        rows[name] = ("no", "–", "–", _cell(why))
+        rows[name] = ("no", "–", "–", "–", _cell(why))
     head = (
         f"{len(rows)} keys: {len(OPTIONS)} are done on the node, {len(BEFORE)} are read on the"
         f' control machine ("yes, here"), {len(REFUSED)} are refused.'
     )
-    lines = [head, "", "| key | supported | compared | a change | notes |"]
-    lines.append("| --- | --- | --- | --- | --- |")
+    lines = [head, "", "| key | supported | compared | a change | a policy has to allow | notes |"]
+    lines.append("| --- | --- | --- | --- | --- | --- |")
     lines += [f"| `{name}` | {' | '.join(rows[name])} |" for name in sorted(rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _allowed(option: Option) -> str:
+    """What the policy of a node has to allow for an option."""
+    if option.spreads or option.needs is None:
+        return "as what it stands for"
+    return " ".join(f"`{key}`" for key in option.needs.keys) or "nothing"
+
+
+def policy_keys() -> str:
+    """A row for each key of `allow` in a node's policy."""
+    lines = ["| key | without it these are refused |", "| --- | --- |"]
+    lines += [f"| `{key}` | {text} |" for key, text in KEYS.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -173,6 +189,11 @@ WRITTEN: Mapping[str, Callable[[str], str]] = {
         "<!-- metrics: written by docs/generate.py -->\n",
         "<!-- end of the metrics -->\n",
         metric_tables,
+    ),
+    "docs/security.md": between(
+        "<!-- keys of a policy: written by docs/generate.py -->\n",
+        "<!-- end of the keys of a policy -->\n",
+        policy_keys,
     ),
     "docs/otto.schema.json": lambda _: schema(),
 }

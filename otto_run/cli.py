@@ -394,6 +394,25 @@ def doctor(here: Session, limit: Sequence[str], as_json: bool, accept: bool) -> 
     return commands.doctor(here, limit, as_json=as_json, accept=accept)
 
 
+@app.group()
+def policy() -> None:
+    """What a node's owner allows on it: /etc/otto/policy.yaml there."""
+
+
+@policy.command("init")
+@click.argument("node", shell_complete=_nodes)
+@on_cluster()
+def policy_init(here: Session, node: str) -> Code:
+    """Print the strictest policy under which the services of a node run.
+
+    Nothing is written: the first lines say how to put it there. Without a policy everything is
+    allowed.
+    """
+    from otto_run import policy as owner
+
+    return owner.init(here, node)
+
+
 @app.command("import")
 @click.argument("compose", type=PATH)
 @click.option("--node", help="The node that its services are to run on.")

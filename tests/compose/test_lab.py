@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_file
+from ansible_collections.otto.cluster.plugins.module_utils.policy import FILE
 from ansible_collections.otto.cluster.plugins.module_utils.target import targets
 
 from tests import compose
@@ -21,11 +23,12 @@ from tests.conftest import LAB_STATE, LabHost
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 BIN = Path(sys.executable).parent
+NAMES = ("rpi-01", "rpi-02")
 
 
 @pytest.fixture
 def folder(tmp_path: Path, lab_hosts: dict[str, LabHost]) -> Iterator[Path]:
-    names = ["rpi-01", "rpi-02"]
+    names = list(NAMES)
     nodes = "\n".join(
         f"  - {{id: {name}, host: {lab_hosts[name].address}, user: pi, "
         f"identity_file: {LAB_STATE / 'id_ed25519'}}}"
@@ -37,6 +40,8 @@ def folder(tmp_path: Path, lab_hosts: dict[str, LabHost]) -> Iterator[Path]:
     (tmp_path / "otto.yaml").write_text(text)
     yield tmp_path
     otto_run(tmp_path, "down", "--yes", "--volumes")
+    for name in names:
+        lab_hosts[name].run(f"rm -f {FILE}")
 
 
 def otto_run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -74,14 +79,25 @@ def containers(host: LabHost) -> list[dict[str, Any]]:
     ]
 
 
+def put(host: LabHost, policy: str) -> None:
+    content = base64.b64encode(policy.encode()).decode()
+    host.run(f"echo {content} | base64 -d | install -D -m 644 /dev/stdin {FILE}")
+
+
 def test_all_of_them_come_up_and_stay_as_they_are(
     folder: Path, lab_hosts: dict[str, LabHost]
 ) -> None:
-    """One apply: every service runs and is healthy, a migration has ended; then nothing to do."""
+    """One apply under `policy init`: every service runs and is healthy, a migration has ended; then
+    nothing to do. With a line less, who needs it is refused."""
+    policies = {name: otto_run(folder, "policy", "init", name).stdout for name in NAMES}
+    # It reads the whole node, and Docker 20.10 would leave writable what is mounted below.
+    policies["rpi-01"] = policies["rpi-01"].replace("- {path: /, read_only: true}", "- /")
+    for name in NAMES:
+        put(lab_hosts[name], policies[name])
     done = otto_run(folder, "apply", "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
     wanted = targets(load_file(str(folder / "otto.yaml"), environ={}))
-    for name in ("rpi-01", "rpi-02"):
+    for name in NAMES:
         found = containers(lab_hosts[name])
         assert {one["service"] for one in found} == set(wanted[name].services)
         for one in found:
@@ -90,3 +106,7 @@ def test_all_of_them_come_up_and_stay_as_they_are(
             assert ((one["state"], one["exit"]), one["health"]) == (state, "healthy"), one
     again = otto_run(folder, "plan", "--exit-code")
     assert again.returncode == 0, again.stdout + again.stderr
+    put(lab_hosts["rpi-01"], policies["rpi-01"].replace(", traefik]", "]"))
+    less = otto_run(folder, "plan", "--limit", "rpi-01")
+    assert "traefik is refused by this node's policy: /var/run/docker.sock" in less.stdout
+    assert less.stdout.count("refused by this node's policy") == 1

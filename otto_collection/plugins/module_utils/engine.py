@@ -9,6 +9,7 @@ an engine.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -36,6 +37,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.model import (
     ObservedContainer,
     ObservedImage,
     ObservedObject,
+    Policy,
     RegistryImage,
     Target,
 )
@@ -60,11 +62,16 @@ from ansible_collections.otto.cluster.plugins.module_utils.operations import (
     TagImage,
     Update,
 )
-from ansible_collections.otto.cluster.plugins.module_utils.option_engine import joined
+from ansible_collections.otto.cluster.plugins.module_utils.option_engine import (
+    api_at_least,
+    joined,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.plan_values import (
     SUFFIXES,
     replica_names,
 )
+from ansible_collections.otto.cluster.plugins.module_utils.policy_containers import others_of
+from ansible_collections.otto.cluster.plugins.module_utils.policy_needs import containers_joined
 from ansible_collections.otto.cluster.plugins.module_utils.transport import EngineError, Transport
 
 Progress = Callable[[str], None]
@@ -109,17 +116,14 @@ class DockerEngine(Transport):
             if found is not None:
                 images[reference] = found
         volumes = self.call("GET", "/volumes")["Volumes"] or ()
+        networks = self.call("GET", "/networks")
         return Observed(
             containers=containers,
             images=images,
-            networks=self._networks(target),
+            networks=self._networks(target, networks),
             volumes=_objects(volumes, target.volumes, target.cluster),
             engine=self.describe(),
-            policy=policy_file.read(
-                target,
-                {v["Name"]: v.get("Options") or {} for v in volumes},
-                remember=self.remember_paths,
-            ),
+            policy=self._policy(target, volumes, networks),
             now=time.strftime("%Y-%m-%dT%H:%M:%S.999999999", time.gmtime()),
         )
 
@@ -143,8 +147,42 @@ class DockerEngine(Transport):
             found.setdefault(cluster, set()).add(row["ImageID"])
         return {cluster: frozenset(ids) for cluster, ids in found.items()}
 
-    def _networks(self, target: Target) -> dict[str, ObservedObject]:
-        found = _objects(self.call("GET", "/networks"), target.networks, target.cluster)
+    def _policy(
+        self, target: Target, volumes: Collection[Document], networks: Collection[Document]
+    ) -> Policy | None:
+        """What the node's owner allows, and what there is to be judged by it."""
+        policy = policy_file.read()
+        if policy is None:
+            return None
+        containers: dict[str, Document] = {}
+        asked = containers_joined(target)
+        while asked:
+            found = self.find("/containers/{}/json".format(quote(name := asked.pop(), safe="")))
+            if found is not None:
+                containers.update({name: found, found["Id"]: found})
+                asked |= others_of(found) - set(containers)
+        policy = replace(
+            policy,
+            volumes={volume["Name"]: volume for volume in volumes},
+            networks={network["Name"]: network for network in networks},
+            containers=containers,
+        )
+        return policy_file.look(
+            policy, target, remember=self.remember_paths, recursive=self._reads_only()
+        )
+
+    def _reads_only(self) -> bool:
+        """Whether a read-only mount is so with all that is mounted below it (Docker 25, and a
+        kernel that can)."""
+        engine = self.describe()
+        found = re.match(r"(\d+)\.(\d+)", str(self._info.get("KernelVersion") or ""))
+        kernel = (int(found[1]), int(found[2])) if found else (0, 0)
+        return api_at_least(engine, 1, 44) and kernel >= (5, 12)
+
+    def _networks(
+        self, target: Target, networks: Collection[Document]
+    ) -> dict[str, ObservedObject]:
+        found = _objects(networks, target.networks, target.cluster)
         for name, network in found.items():
             if network.labels.get(LABEL_CLUSTER) == target.cluster:
                 # Only this tells who is on it.

@@ -245,15 +245,21 @@ class Policy:
 
     allow: what -> whether, or for which services. problem: why the owner's file cannot be used;
     then nothing is allowed. real: path -> what it is once its links are followed, of the paths that
-    are asked for; None where that cannot be seen. volumes: engine name -> options of the volumes
-    that the node has.
+    are asked for; None where that cannot be seen. leaky: those of them where a read-only mount
+    leaves writable what is mounted below. absent: those where nothing is.
+    volumes, networks: by engine name, the engine's documents of those that the node has.
+    containers: the same of those that services join, by name and by id.
     """
 
     allow: Mapping[str, bool | frozenset[str]] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     problem: str = ""
     real: Mapping[str, str | None] = field(default_factory=dict)
+    leaky: frozenset[str] = frozenset()
+    absent: frozenset[str] = frozenset()
     volumes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    containers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def allows(self, key: str, service: str) -> bool:
         given = self.allow.get(key, False)

@@ -144,19 +144,24 @@ def plan(
             if name in wanted and how.get("condition") == COMPLETED:
                 wanted[name] = replace(wanted[name], completes=True)
     chosen = [name for name in ordered(target.services) if services is None or name in services]
+    refused = {name: refusal(observed.policy, target, name) for name in chosen}
     used: tuple[set[str], set[str]] | None = None
-    if services is not None:
+    if services is not None or observed.policy is not None:
+        # A network alone changes the node: under a policy it is made for who may use it.
         used = (set(), set())
         for name in chosen:
+            if refused[name] is not None:
+                continue
             networks, volumes = uses(wanted[name].spec)
             used[0].update(networks)
             used[1].update(volumes)
     things = objects(target, observed, used)
-    before = [*things.before, *put_files(target, observed, chosen)]
+    allowed = [name for name in chosen if refused[name] is None]
+    before = [*things.before, *put_files(target, observed, allowed)]
     made: dict[str, ServicePlan] = {}
     taken: dict[str, str] = {}
     for name in chosen:
-        forbidden = refusal(observed.policy, name, target.services[name], target.volumes)
+        forbidden = refused[name]
         if forbidden is not None:
             made[name] = ServicePlan(name, "up_to_date", error=forbidden)
             continue
@@ -271,7 +276,7 @@ def plan_container(
             return Plan(services=(ServicePlan(name, "up_to_date"),))
         steps = tuple(removal(mine))
         return Plan(services=(ServicePlan(name, "remove", operations=steps),))
-    forbidden = refusal(observed.policy, name, spec)
+    forbidden = refusal(observed.policy, Target("", "", {name: spec}), name)
     if forbidden is not None:
         return Plan(services=(ServicePlan(name, "up_to_date", error=forbidden),))
     wanted = Wanted(

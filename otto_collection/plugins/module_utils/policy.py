@@ -3,64 +3,65 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a node's owner allows on it, whoever applies: `/etc/otto/policy.yaml`. Pure.
 
-Where there is no such file, everything is allowed. Where there is one, what gives a container power
-over the node is refused unless it stands there.
+Where there is no such file, everything is allowed. Where there is one, a service may run if all
+that it asks of the node (`policy_needs.py`) stands there; what says nothing of itself is refused.
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from .errors import nearest
-from .model import Mount, Policy, Spec
+from .model import Mount, Policy, Target
+from .option_needs import Need, Place
 from .plan_values import Trouble
+from .policy_needs import asked, asked_by_container
 
 FILE = "/etc/otto/policy.yaml"
-# Who may write to one of these is root on the node.
-SOCKETS = ("/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock")
-
-
-class _Need(NamedTuple):
-    """key: under `allow`. text: what the service asks for. asked: whether it does."""
-
-    key: str
-    text: str
-    asked: Callable[[Spec], Any]
-
-
-NEEDS = (
-    _Need("privileged", "privileged", lambda s: s.get("privileged") or _privileged_hook(s)),
-    _Need("host_network", "network_mode: host", lambda s: s.get("network_mode") == "host"),
-    _Need("host_pid", "pid: host", lambda s: s.get("pid") == "host"),
-    _Need("host_ipc", "ipc: host", lambda s: s.get("ipc") == "host"),
-    _Need("host_uts", "uts: host", lambda s: s.get("uts") == "host"),
-    _Need("host_userns", "userns_mode: host", lambda s: s.get("userns_mode") == "host"),
-    _Need(
-        "host_cgroup", "cgroup: host", lambda s: s.get("cgroup") == "host" or "cgroup_parent" in s
-    ),
-    _Need("cap_add", "cap_add", lambda s: s.get("cap_add")),
-    _Need(
-        "devices",
-        "devices of the node",
-        lambda s: s.get("devices") or s.get("gpus") or s.get("device_cgroup_rules"),
-    ),
-    _Need(
-        "security_opt",
-        "security_opt",
-        lambda s: [one for one in s.get("security_opt", ()) if "no-new-privileges" not in one],
-    ),
-    _Need("runtime", "another runtime", lambda s: s.get("runtime")),
-    _Need(
-        "volumes_from",
-        "the mounts of a container that is not the cluster's",
-        lambda s: [one for one in s.get("volumes_from", ()) if one.startswith("container:")],
-    ),
-    _Need("docker_socket", "the engine's socket", lambda _: False),  # seen at the mounts
+SOCKETS = (
+    *("/run/docker.sock", "/var/run/docker.sock", "/run/docker/containerd/containerd.sock"),
+    *("/run/containerd/containerd.sock", "/run/podman/podman.sock", "/run/crio/crio.sock"),
 )
-"""What a service may need: each is true, or a list of services, under `allow`."""
-KEYS = (*(need.key for need in NEEDS), "mounts")
+"""Who may write to one of these is root on the node."""
+
+KEYS: Mapping[str, str] = {
+    "mounts": "directories and files of the node, with all below them: binds, and volumes that are"
+    " binds (`driver_opts`)",
+    "docker_socket": "mounts of the engine's socket, or of a directory that has it",
+    "privileged": "`privileged`, also of a hook",
+    "host_network": "`network_mode: host`, networks of the driver `host`",
+    "host_pid": "`pid: host`",
+    "host_ipc": "`ipc: host`",
+    "host_uts": "`uts: host`",
+    "host_userns": "`userns_mode: host`",
+    "host_cgroup": "`cgroup: host`, `cgroup_parent`",
+    "cap_add": "`cap_add` of more than every container has",
+    "devices": "`devices`, `gpus`, `device_cgroup_rules`",
+    "security_opt": "`security_opt` other than `no-new-privileges`",
+    "runtime": "`runtime`: another one than the engine's own",
+    "annotations": "`annotations`: a runtime may do anything for one",
+    "sysctls": "`sysctls` other than `net.*` and those of the container's own IPC",
+    "priority": "what puts a container before the node itself: `oom_kill_disable`, `oom_score_adj`"
+    " below 0, `cpu_rt_*`, `ulimits` such as `rtprio` and `nice`",
+    "logging": "log drivers other than `json-file`, `local`, `journald` and `none`, and log options"
+    " that are not known",
+    "storage_opt": "`storage_opt` other than `size`",
+    "propagation": "mounts with `propagation: shared` or `rshared`",
+    "external": "volumes and networks that are there and are not the cluster's, and the namespaces"
+    " of such containers (`network_mode`, `ipc`, `pid`: `container:NAME`)",
+    "volumes_from": "`volumes_from: container:NAME`: mounts of a container that is not the"
+    " cluster's",
+    "volume_driver": "volumes of another driver than `local`, or with options for it that are not"
+    " `nfs`, `nfs4`, `cifs`, `tmpfs` or a bind",
+    "network_driver": "networks of another driver than `bridge`, and options of networks that are"
+    " not known to be harmless (`com.docker.network.bridge.name` may be an interface of the node)",
+    "subnets": "networks with subnets of their own (`ipam`): what the node sends there goes to its"
+    " containers",
+}
+"""Keys of `allow`, and what each allows. `mounts` is a list of paths; the others are true, false,
+or a list of services."""
 
 
 def parse(document: Any) -> Policy:
@@ -103,109 +104,61 @@ def _mount(entry: Any) -> Mount | None:
     path, read_only = entry.get("path"), entry.get("read_only", False)
     if not isinstance(path, str) or not path.startswith("/") or ".." in path.split("/"):
         return None
-    return Mount(posixpath.normpath(path), read_only) if isinstance(read_only, bool) else None
+    return Mount(clean(path), read_only) if isinstance(read_only, bool) else None
 
 
-def refusal(
-    policy: Policy | None,
-    service: str,
-    spec: Spec,
-    declared: Mapping[str, Mapping[str, Any]] | None = None,
-) -> Trouble | None:
-    """Why a service may not run on this node; None where it may.
+def clean(path: str) -> str:
+    return posixpath.normpath("/" + path.lstrip("/"))
 
-    declared: the target's volumes, by the keys that the spec names; None where it has the engine's
-    names.
+
+def places(policy: Policy, target: Target) -> set[str]:
+    """Paths whose links have to be followed before `refusal` can tell anything of this target."""
+    found = {*SOCKETS, *(mount.path for mount in policy.mounts)}
+    needs: list[Need | Place] = []
+    for service in target.services:
+        needs += asked(policy, target, service)
+        if not target.cluster and service in policy.containers:
+            needs += asked_by_container(policy, policy.containers[service])
+    found.update(need.path for need in needs if isinstance(need, Place))
+    return found
+
+
+def refusal(policy: Policy | None, target: Target, service: str) -> Trouble | None:
+    """Why a service of the target may not run on this node; None where it may.
+
+    A target without a cluster is one container by hand, whose spec has the engine's names.
     """
     if policy is None:
         return None
-    volumes = volume_options(declared or {}, policy.volumes)
-    for need in NEEDS:
-        if need.asked(spec) and not policy.allows(need.key, service):
-            return _refused(policy, service, need.text, f"{need.key}: [{service}]")
-    for source, read_only in host_paths(spec, volumes):
-        found = _refused_mount(policy, service, source, read_only)
-        if found is not None:
-            return found
-    return None
+    return _judged(policy, service, asked(policy, target, service))
 
 
-def volume_options(
-    declared: Mapping[str, Mapping[str, Any]], existing: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Mapping[str, Any]]:
-    """What a spec names -> options of that volume's driver. Those of one that is there count: it
-    is not made again."""
-    found = dict(existing)
-    for key, volume in declared.items():
-        found[key] = existing.get(volume["name"], volume.get("options", {}))
-    return found
-
-
-def host_paths(spec: Spec, volumes: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, bool]]:
-    """(path, read-only) of all that the container would see of the node's own files: also by a
-    named volume that its driver lays upon a directory or a device."""
-    found = []
-    for mount in spec.get("volumes", ()):
-        source = str(mount.get("source") or "")
-        sources = [source] if mount["type"] == "bind" else _of_volume(volumes.get(source, {}))
-        found += [(each, bool(mount.get("read_only"))) for each in sources if each.startswith("/")]
-    return found
-
-
-_SHARES = ("nfs", "nfs4", "cifs")
-
-
-def _of_volume(options: Mapping[str, Any]) -> list[str]:
-    """What the engine's own driver would mount: the device, and directories among the options, as
-    an overlay has them. With `bind` the kernel does not look at the type."""
-    words = [word.strip() for word in str(options.get("o") or "").split(",")]
-    if options.get("type") in _SHARES and not {"bind", "rbind"} & set(words):
-        return []
-    places = [part for word in words for part in word.partition("=")[2].split(":")]
-    return [str(options.get("device") or ""), *places]
-
-
-def _refused_mount(policy: Policy, service: str, source: str, read_only: bool) -> Trouble | None:
-    if ".." in source.split("/"):
-        return _refused(policy, service, f"the mount {source}: write it without ..", "")
-    real = policy.real.get(source, posixpath.normpath(source))
-    if real is None:
-        return Trouble(
-            f"{service} is refused by this node's policy: the mount {source}",
-            "it is not to be seen from here where that leads",
-            "otto-run apply   (sees it as root, and the agent remembers)",
-            service,
-        )
-    shown = source if real == posixpath.normpath(source) else f"{source} (it leads to {real})"
-    sockets = {policy.real.get(socket) or socket for socket in SOCKETS}
-    if any(_below(socket, real) for socket in sockets):
-        if not policy.allows("docker_socket", service):
-            return _refused(
-                policy, service, f"{shown}, which has the engine's socket",
-                f"docker_socket: [{service}]",
-            )  # fmt: skip
-        if real in sockets:
-            return None
-    allowed = {mount: policy.real.get(mount.path, mount.path) for mount in policy.mounts}
-    fitting = [mount for mount, path in allowed.items() if path and _below(real, path)]
-    if any(read_only or not mount.read_only for mount in fitting):
+def refusal_of_container(policy: Policy | None, name: str) -> Trouble | None:
+    """The same of a container that is there, before it is started as it is."""
+    if policy is None or name not in policy.containers:
         return None
-    if fitting:
-        return _refused(policy, service, f"the mount {shown} without :ro", f"mounts: [{source}]")
-    return _refused(policy, service, f"the mount {shown}", f"mounts: [{source}]")
+    return _judged(policy, name, asked_by_container(policy, policy.containers[name]))
 
 
-def _below(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(directory.rstrip("/") + "/")
+# ---- one service
 
 
-def _privileged_hook(spec: Spec) -> bool:
-    hooks = (*spec.get("post_start", ()), *spec.get("pre_stop", ()))
-    return any(hook.get("privileged") for hook in hooks)
-
-
-def _refused(policy: Policy, service: str, what: str, key: str) -> Trouble:
-    message = f"{service} is refused by this node's policy: {what}"
+def _judged(policy: Policy, service: str, needs: Iterable[Need | Place]) -> Trouble | None:
+    """All that is not allowed, in one message."""
+    refused: dict[str, str] = {}
+    unseen = []
+    for need in needs:
+        if isinstance(need, Place):
+            if ".." not in need.path.split("/") and policy.real.get(need.path) is None:
+                unseen.append(need.path)
+            else:
+                refused.update(_refused_mount(policy, service, need))
+        elif not (need.key and policy.allows(need.key, service)):
+            refused[need.text] = f"{need.key}: [{service}]" if need.key else ""
+    what = [*refused, *(f"the mount {path}" for path in unseen)]
+    if not what:
+        return None
+    message = f"{service} is refused by this node's policy: {', '.join(what)}"
     if policy.problem:
         return Trouble(
             message,
@@ -213,10 +166,64 @@ def _refused(policy: Policy, service: str, what: str, key: str) -> Trouble:
             f"sudoedit {FILE}   (on the node)",
             service,
         )
-    step = f"; there, under allow: {key}" if key else ""
+    if not refused:
+        return Trouble(
+            message,
+            "it is not to be seen from here where that leads",
+            "otto-run apply   (sees it as root, and the agent remembers)",
+            service,
+        )
+    keys = list(dict.fromkeys(refused.values()))
+    if "" in keys:
+        return Trouble(
+            message,
+            f"no line of {FILE} can allow {next(text for text in refused if not refused[text])}",
+            "take it out of otto.yaml",
+            service,
+        )
     return Trouble(
         message,
         f"{FILE} does not allow it",
-        f"take it out of otto.yaml, or on the node: sudoedit {FILE}{step}",
+        f"take it out of otto.yaml, or on the node: sudoedit {FILE}; there, under allow: "
+        + ", ".join(keys),
         service,
     )
+
+
+def sees_socket(policy: Policy, real: str) -> bool:
+    sockets = {policy.real.get(socket) or socket for socket in SOCKETS}
+    return any(is_below(socket, real) for socket in sockets)
+
+
+def _refused_mount(policy: Policy, service: str, need: Place) -> dict[str, str]:
+    """What of it is refused -> the line that would allow it."""
+    source = need.path
+    if ".." in source.split("/"):
+        return {f"the mount {source}: write it without ..": ""}
+    real = policy.real[source]
+    assert real is not None
+    shown = source if real == clean(source) else f"{source} (it leads to {real})"
+    found = {}
+    if sees_socket(policy, real):
+        if not policy.allows("docker_socket", service):
+            found[f"{shown}, which has the engine's socket"] = f"docker_socket: [{service}]"
+        if real in {policy.real.get(socket) or socket for socket in SOCKETS}:
+            return found
+    allowed = {mount: policy.real.get(mount.path) for mount in policy.mounts}
+    fitting = [mount for mount, path in allowed.items() if path and is_below(real, path)]
+    reads = need.read_only and source not in policy.leaky
+    reads = reads and not (need.made and source in policy.absent)
+    if not any(reads or not mount.read_only for mount in fitting):
+        without = ""
+        if fitting and source in policy.leaky:
+            without = ", of which this engine leaves writable what is mounted below it"
+        elif fitting and need.read_only:
+            without = ", which is not there, and would be made"
+        elif fitting:
+            without = " without :ro (of a volume: and without nocopy)"
+        found[f"the mount {shown}{without}"] = f"mounts: [{source}]"
+    return found
+
+
+def is_below(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")

@@ -9,63 +9,78 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.beneath import opened
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.model import Policy, Target
 from ansible_collections.otto.cluster.plugins.module_utils.policy import (
     FILE,
-    SOCKETS,
-    host_paths,
     parse,
-    volume_options,
+    places,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.sdk import BUNDLE, check_owner
 
 _LARGEST = 64 * 1024
+_MOST_LINKS = 40
+_PROC = Path("/proc")
 
 
-def read(
-    target: Target,
-    volumes: Mapping[str, Mapping[str, Any]],
-    file: Path = Path(FILE),
-    *,
-    remember: bool = False,
-) -> Policy | None:
+def read(file: Path = Path(FILE)) -> Policy | None:
     """None where there is no file: everything is allowed. One that cannot be read, or that others
-    than root may write, is a policy with a problem.
-
-    volumes: engine name -> options of the volumes there are. remember: note for the agent, which
-    may not look everywhere, where the mounts lead (beside the file, in `policy.paths.json`).
-    """
+    than root may write, is a policy with a problem."""
     try:
-        policy = _parsed(_of_root(file))
+        return _parsed(_of_root(file))
     except FileNotFoundError:
         return None
     except ValueError as error:
         return Policy(problem=str(error))
     except OSError as error:
         return Policy(problem=f"{error.strerror}; it has to be readable for the agent: chmod 644")
-    options = volume_options(target.volumes, volumes)
-    paths = {source for spec in target.services.values() for source, _ in host_paths(spec, options)}
-    paths.update(SOCKETS, (mount.path for mount in policy.mounts))
-    real = {path: real_path(path) for path in paths}
+
+
+def look(
+    policy: Policy,
+    target: Target,
+    file: Path = Path(FILE),
+    *,
+    remember: bool = False,
+    recursive: bool = False,
+) -> Policy:
+    """The policy with what can be seen of all paths that it has to judge for this target: where
+    their links lead, and whether something is mounted below them.
+
+    remember: note it for the agent, which may not look everywhere, and has mounts of its own
+    (beside the file, in `policy.paths.json`). recursive: the engine's read-only mounts are so with
+    all that is mounted below.
+    """
+    real = {path: real_path(path) for path in places(policy, target)}
     notes = file.with_name("policy.paths.json")
-    if remember and os.geteuid() == 0:
-        _note(notes, real)
+    mounted = _mounted()
+    above = {path for path, seen in real.items() if seen and _is_above(seen, mounted)}
+    absent = {path for path, seen in real.items() if seen and not os.path.lexists(seen)}
+    if os.geteuid() == 0:
+        if remember:
+            _note(notes, real, above, absent)
     else:
-        known = _noted(notes)
+        known, noted_above, noted_absent = _noted(notes)
         # What is not there for the agent may be there for the engine: its /tmp is its own.
         real = {
-            path: seen if seen is not None and os.path.lexists(seen) else known.get(path, seen)
+            path: seen if seen is not None and path not in absent else known.get(path, seen)
             for path, seen in real.items()
         }
-    return dataclasses.replace(policy, real=real, volumes=volumes)
+        above = {path for path in real if path in (noted_above if path in known else above)}
+        absent = {path for path in absent if path in noted_absent or path not in known}
+    return dataclasses.replace(
+        policy,
+        real=real,
+        leaky=frozenset() if recursive else frozenset(above),
+        absent=frozenset(absent),
+    )
 
 
 def _of_root(file: Path) -> bytes:
@@ -83,18 +98,52 @@ def _of_root(file: Path) -> bytes:
 
 def real_path(path: str) -> str | None:
     """Where a path leads once its links are followed; what is not there yet is no link. None where
-    a directory on the way may not be looked into, or links go in a circle."""
-    found = os.path.realpath(path)  # leaves what it cannot resolve as it is
-    try:
-        return None if stat.S_ISLNK(os.lstat(found).st_mode) else found
-    except (FileNotFoundError, NotADirectoryError):
-        return found
-    except OSError:
-        return None
+    a directory on the way may not be looked into, where links go in a circle, and where one of the
+    kernel's own links is on the way: what stands in `/proc/<pid>/root` leads into that process's
+    own tree, whatever it says."""
+    rest = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+    here, links = Path("/"), 0
+    while rest:
+        part = rest.pop()
+        if part == "..":
+            here = here.parent
+            continue
+        below = here / part
+        try:
+            if not stat.S_ISLNK(below.lstat().st_mode):
+                here = below
+                continue
+            leads = os.fspath(below.readlink())
+        except (FileNotFoundError, NotADirectoryError):
+            here = below
+            continue
+        except OSError:
+            return None
+        links += 1
+        if links > _MOST_LINKS or here == _PROC or _PROC in here.parents:
+            return None
+        if leads.startswith("/"):
+            here = Path("/")
+        rest += [each for each in reversed(leads.split("/")) if each not in ("", ".")]
+    return str(here)
 
 
-def _note(notes: Path, real: Mapping[str, str | None]) -> None:
-    content = json.dumps({path: seen for path, seen in sorted(real.items()) if seen}).encode()
+def _mounted() -> set[str]:
+    """Where something is mounted."""
+    lines = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
+    return {re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), line.split()[4]) for line in lines}
+
+
+def _is_above(path: str, mounted: Collection[str]) -> bool:
+    return any(place.startswith(path.rstrip("/") + "/") and place != path for place in mounted)
+
+
+def _note(
+    notes: Path, real: Mapping[str, str | None], above: Collection[str], absent: Collection[str]
+) -> None:
+    seen = {path: found for path, found in sorted(real.items()) if found}
+    document = {"real": seen, "above": sorted(above), "absent": sorted(absent)}
+    content = json.dumps(document).encode()
     # The agent refuses what it cannot see itself, where this cannot be written.
     with contextlib.suppress(OSError), opened(notes.parent) as folder:
         known = folder.read(notes.name, _LARGEST) if folder.has_file(notes.name) else None
@@ -102,12 +151,14 @@ def _note(notes: Path, real: Mapping[str, str | None]) -> None:
             folder.replace(notes.name, content, 0o644)
 
 
-def _noted(notes: Path) -> Mapping[str, str]:
+def _noted(notes: Path) -> tuple[Mapping[str, str], Collection[str], Collection[str]]:
+    """What root has seen of paths: where they lead, above what mounts they are, and where nothing
+    is."""
     try:
         found = json.loads(_of_root(notes))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return dict(found["real"]), set(found["above"]), set(found["absent"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}, (), ()
 
 
 def _parsed(raw: bytes) -> Policy:

@@ -20,6 +20,8 @@ description:
   - A container made this way belongs to no cluster. C(otto-run apply) leaves it alone and the agent
     does not mend it; a container of a cluster is refused here.
   - Networks that are named must exist; volumes are made by the engine.
+  - What the owner of the node does not allow in C(/etc/otto/policy.yaml) is refused, also where a
+    container that is there is to be started as it is.
 author:
   - The Otto authors (@otto-cluster)
 requirements:
@@ -358,6 +360,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.plan import (
     ServicePlan,
     plan_container,
 )
+from ansible_collections.otto.cluster.plugins.module_utils.policy import refusal_of_container
 from ansible_collections.otto.cluster.plugins.module_utils.reconcile import Report, drive
 
 # An ad-hoc command has only text: where it says several things, this is where it is cut.
@@ -453,7 +456,11 @@ def work(engine: DockerEngine, params: dict, check: bool) -> Report:
             return made
         found = next((one for one in observed.containers if one.name == name), None)
         if found is not None:
-            return as_it_is(found, state)
+            made = as_it_is(found, state)
+            forbidden = refusal_of_container(observed.policy, name)
+            if forbidden is not None and state != "stopped":
+                return Plan(services=(ServicePlan(name, "up_to_date", error=forbidden),))
+            return made
         if state == "stopped":
             return Plan(services=(ServicePlan(name, "up_to_date"),))
         raise OttoError(
