@@ -19,7 +19,8 @@ from typing import Any, Protocol
 
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.journal import Interrupted, Journal
-from ansible_collections.otto.cluster.plugins.module_utils.masking import masked, secret_lines
+from ansible_collections.otto.cluster.plugins.module_utils.known_secrets import of_target
+from ansible_collections.otto.cluster.plugins.module_utils.masking import masked
 from ansible_collections.otto.cluster.plugins.module_utils.model import (
     Observed,
     ObservedContainer,
@@ -118,7 +119,7 @@ def drive(
 ) -> Report:
     """Observe what concerns the target, plan, carry out, report; `reconcile` with any planner."""
     run = _Run(engine, target, progress or _quiet, workers, journal or Journal(None))
-    observed = engine.observe(target)
+    observed = run.observed = engine.observe(target)
     todo = planner(observed, False, {})
     if check:
         run.note_troubles(todo)
@@ -161,6 +162,7 @@ class _Run:
         self.progress = progress
         self.workers = max(1, workers)
         self.begun = time.monotonic()
+        self.observed = Observed()
         self.touched = False
         self.changed = False
         self.blocked: dict[str, str] = {}
@@ -168,7 +170,8 @@ class _Run:
 
     @functools.cached_property
     def hide(self) -> tuple[str, ...]:
-        return secret_lines(self.target)
+        """Of the target, and of the containers that were there before it."""
+        return of_target(self.target, self.observed)
 
     # ---- steps
 
