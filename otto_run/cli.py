@@ -402,7 +402,7 @@ def import_(compose: Path, node: str | None, name: str | None) -> Code:
     """Print a compose file as services of otto.yaml; `stacks:` takes one without this."""
     from otto_run import importer
 
-    print(importer.imported(compose, node=node, name=name), end="")
+    print(importer.imported(compose, node=node, name=name).text, end="")
     return Code.DONE
 
 
