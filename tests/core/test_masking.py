@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ansible_collections.otto.cluster.plugins.module_utils.carry_out import shortened
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_text
 from ansible_collections.otto.cluster.plugins.module_utils.edge import diff_of
 from ansible_collections.otto.cluster.plugins.module_utils.errors import ClusterFileError, OttoError
@@ -419,6 +420,17 @@ def test_a_container_of_an_earlier_otto_is_not_made_anew() -> None:
 
 
 # --- other places that say something -------------------------------------------------------------
+
+
+@given(st.integers(0, 700))
+def test_a_log_is_masked_before_it_is_cut(at: int) -> None:
+    """Half a secret is none that is known: the cut leaves no piece of one."""
+    secret = "abcdefghijklmnop"
+    text = f"it ended ({'-' * at}{secret}{'-' * (700 - at)})"
+    told = shortened(masked(text, [secret]))
+    assert not any(secret[n : n + 3] in told for n in range(len(secret) - 2))
+    assert told.startswith("it ended (")
+    assert len(told) < 700
 
 
 def test_errors_and_troubles_show_none() -> None:

@@ -379,8 +379,11 @@ def test_a_command_that_changes_something_is_noted_or_not_done(folder: Typed, co
 
 @pytest.mark.parametrize("arguments", [["plan"], ["apply", "--check"], ["prune", "--check"]])
 def test_a_command_that_only_looks_is_not(folder: Typed, arguments: list[str]) -> None:
+    """It gets as far as a node that there is not."""
     (folder.state / audit_file.NAME).mkdir(parents=True)
-    assert "audit log" not in folder(*arguments).stderr
+    done = folder(*arguments, "--limit", "rpi-07")
+    assert "rpi-07 is no node" in done.stderr
+    assert "audit log" not in done.stderr
 
 
 def found(folder: Typed) -> list[dict[str, Any]]:
@@ -392,13 +395,13 @@ def found(folder: Typed) -> list[dict[str, Any]]:
 
 def test_what_was_typed_is_found_again(folder: Typed) -> None:
     """A node that is away, a wrong file, a node that there is not: each with what was asked for."""
-    assert folder("apply", "--limit", "rpi-01", "--yes", "--accept-new-host-keys").returncode != 0
+    assert folder("apply", "--limit", "rpi-01", "--yes").returncode != 0
     assert folder("down", "--yes", "--limit", "rpi-07").returncode == 2
     (folder.folder / "otto.yaml").write_text("cluster: [")
     assert folder("apply", "--yes").returncode == 2
     away, unknown, wrong = found(folder)
-    assert away["nodes"].keys() == {"rpi-01"}
-    assert away["result"] in ("failed", "refused")
+    assert away["nodes"] == {"rpi-01": "unreachable"}
+    assert away["result"] == "failed"
     assert unknown["result"] == "refused"
     assert "rpi-07 is no node of otto.yaml" in unknown["why"]
     assert (wrong["result"], wrong["code"]) == ("refused", 2)

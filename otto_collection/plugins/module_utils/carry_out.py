@@ -338,7 +338,7 @@ class _Run:
                 self.changed = True
             return None
         except OttoError as error:
-            return Trouble(error.message, error.cause, error.next)
+            return Trouble(error.message, self._quoted(error.cause), error.next)
         except Exception as error:  # a fault of ours must not keep the other services down
             place = traceback.extract_tb(error.__traceback__)[-1]
             return Trouble(
@@ -350,7 +350,11 @@ class _Run:
 
     def _told(self, line: str) -> None:
         """What an operation says may quote what a container said."""
-        self.progress(masked(line, self.hide))
+        self.progress(self._quoted(line))
+
+    def _quoted(self, text: str) -> str:
+        """Masked, then cut: half a secret is none that is known."""
+        return shortened(masked(text, self.hide))
 
     def _note(self, trouble: Trouble) -> None:
         self.errors.setdefault(trouble.service, []).append(trouble)
@@ -393,6 +397,16 @@ class _Run:
 
 
 # ---- helpers
+
+
+def shortened(text: str) -> str:
+    """`why (what it said last)`: of what it said no more than the end."""
+    why, opened, said = text.partition(" (")
+    return f"{why[:_SAID]}{opened}...{said[-_SAID:]}" if len(said) > _SAID else text[: 2 * _SAID]
+
+
+_SAID = 600
+"""Characters of a log that are quoted."""
 
 
 def _quiet(_text: str) -> None:
