@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.masking import in_text
 
 from otto_agent import __version__, config
 from otto_agent.agent import Agent
@@ -65,7 +66,14 @@ class Notifier:
             log.warning("systemd cannot be told %r: %s", text, error)
 
 
-class _JournalFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """Without what is written as a secret: a traceback may quote one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return in_text(super().format(record))
+
+
+class _JournalFormatter(_Formatter):
     """`<priority>message` for the journal, which has the time already. One entry is one line."""
 
     _PRIORITY = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
@@ -81,7 +89,7 @@ def _set_up_logging(verbose: bool) -> None:
     if os.environ.get("JOURNAL_STREAM"):
         handler.setFormatter(_JournalFormatter("%(message)s"))
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)

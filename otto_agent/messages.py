@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.otto.cluster.plugins.module_utils.masking import in_text
+
 VERSION = 1
 
 STATUS = "status"
@@ -99,7 +101,7 @@ def metrics(
 def event(
     kind: str, text: str, boot: str, seq: int, time: float, service: str = ""
 ) -> dict[str, Any]:
-    payload = {**_head(boot, seq, time), "kind": kind, "text": text}
+    payload = {**_head(boot, seq, time), "kind": kind, "text": in_text(text)}
     if service:
         payload["service"] = service
     return payload
@@ -209,6 +211,7 @@ def unreachable(
     body["services"] = {
         name: {**value, "state": None, "health": None} for name, value in services.items()
     }
+    cause = in_text(cause)
     body["errors"] = [{"service": "", "message": message, "cause": cause, "next": next}]
     body.pop("plan", None)
     return body

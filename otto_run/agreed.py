@@ -144,6 +144,7 @@ def _moved(plan: saved.SavedPlan, outcome: Outcome, *, only_refused: bool = Fals
 
 
 def refused(here: Session, failures: Sequence[Failure], *, as_json: bool) -> Code:
+    here.refuse("no node was touched, because of", (each.node for each in failures))
     if as_json:
         document = {
             "cluster": here.cluster.name,

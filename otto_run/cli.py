@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -78,10 +78,13 @@ YES = _flag("--yes", "-y", help="Ask nothing.")
 ACCEPT = _flag("--accept-new-host-keys", "accept", help="Trust hosts that were never met before.")
 
 
-def on_cluster(*file_names: str, verbose: bool = False) -> Callable[[Command], Command]:
+def on_cluster(
+    *file_names: str, verbose: bool = False, changes: str = ""
+) -> Callable[[Command], Command]:
     """Options that say which cluster; the command gets it as a `Session`, opened.
 
     file_names: how the file is asked for, else --file and -f. verbose: whether it runs Ansible.
+    changes: name of a command that changes something: the audit log has it.
     """
     options: list[Callable[[Command], Command]] = [
         click.option(
@@ -118,8 +121,19 @@ def on_cluster(*file_names: str, verbose: bool = False) -> Callable[[Command], C
         ) -> Code:
             from otto_run import session
 
-            with session.opened(file, password_file, ask_password, verbose) as here:
-                return body(here, **others)
+            if not changes or others.get("check"):
+                with session.opened(file, password_file, ask_password, verbose) as here:
+                    return body(here, **others)
+            from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root
+
+            from otto_run import audit
+
+            with (
+                audit.Watch(state_root(os.environ), changes, file, session.say) as watch,
+                session.opened(file, password_file, ask_password, verbose, watch) as here,
+            ):
+                watch.begin(here.cluster.name, _asked_for(here, others))
+                return watch.ended(body(here, **others))
 
         with_options: Command = command
         for option in reversed(options):
@@ -127,6 +141,19 @@ def on_cluster(*file_names: str, verbose: bool = False) -> Callable[[Command], C
         return with_options
 
     return decorate
+
+
+def _asked_for(here: Session, others: Mapping[str, Any]) -> list[str]:
+    """The nodes that a command was typed for; none where it is wrong about them, and says so, or
+    where they stand in a saved plan."""
+    named = next((others[key] for key in ("limit", "nodes", "node") if others.get(key)), ())
+    if others.get("saved"):
+        return []
+    try:
+        limit = here.limited([named] if isinstance(named, str) else named)
+    except Stop:
+        return []
+    return [node.id for node in here.chosen(limit)]
 
 
 # ---- the commands
@@ -172,7 +199,7 @@ def plan(
 
 @app.command()
 @click.argument("saved", type=PATH, metavar="[PLAN]", required=False)
-@on_cluster(verbose=True)
+@on_cluster(verbose=True, changes="apply")
 @LIMIT
 @YES
 @_flag("--check", help="Only look: the same as plan.")
@@ -207,7 +234,7 @@ def apply(
 
 
 @app.command()
-@on_cluster(verbose=True)
+@on_cluster(verbose=True, changes="up")
 @_flag("--once", help="Wait for every agent's report, then end.")
 @YES
 @ACCEPT
@@ -237,8 +264,23 @@ def history(here: Session, node: str | None, last: int, as_json: bool) -> Code:
 
 
 @app.command()
+@click.option("--cluster", default="", metavar="NAME", help="Only this cluster; else all of them.")
+@click.option(
+    "--last", type=click.IntRange(min=1), default=20, show_default=True, help="How many runs."
+)
+@AS_JSON
+def audit(cluster: str, last: int, as_json: bool) -> Code:
+    """Show who had what changed from this machine, on which nodes, and what was refused."""
+    from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root
+
+    from otto_run import audit_show
+
+    return audit_show.show(state_root(os.environ), last=last, cluster=cluster, as_json=as_json)
+
+
+@app.command()
 @click.argument("to", metavar="[NUMBER|REV]", default="")
-@on_cluster(verbose=True)
+@on_cluster(verbose=True, changes="rollback")
 @LIMIT
 @YES
 @AS_JSON
@@ -264,7 +306,7 @@ def rollback(
 @click.option(
     "--as", "service", default="", metavar="SERVICE", help="The service that takes it over."
 )
-@on_cluster(verbose=True)
+@on_cluster(verbose=True, changes="adopt")
 @YES
 @AS_JSON
 @ACCEPT
@@ -321,7 +363,7 @@ def events(
 
 
 @app.command()
-@on_cluster(verbose=True)
+@on_cluster(verbose=True, changes="down")
 @LIMIT
 @_flag("--volumes", help="The volumes too, data and all.")
 @YES
@@ -335,7 +377,7 @@ def down(here: Session, limit: Sequence[str], volumes: bool, yes: bool, accept: 
 
 @app.command()
 @click.argument("image")
-@on_cluster()
+@on_cluster(changes="push")
 @_limit("--node", help="To these nodes: a,b; else all that use it.")
 @AS_JSON
 @ACCEPT
@@ -350,7 +392,7 @@ def push(here: Session, image: str, node: Sequence[str], as_json: bool, accept: 
 
 
 @app.command()
-@on_cluster(verbose=True)
+@on_cluster(verbose=True, changes="prune")
 @LIMIT
 @_flag("--check", help="Only show what would go.")
 @click.option("--keep", type=click.IntRange(min=0), help="Earlier sets of images that stay.")
@@ -372,7 +414,7 @@ def prune(
 
 @app.command()
 @click.argument("nodes", metavar="[NODE]...", nargs=-1, shell_complete=_nodes)
-@on_cluster(verbose=True)
+@on_cluster(verbose=True, changes="rotate")
 @_flag("--ca", help="A new CA and certificate instead, for all nodes.")
 @ACCEPT
 def rotate(here: Session, nodes: Sequence[str], ca: bool, accept: bool) -> Code:
@@ -421,7 +463,7 @@ def import_(compose: Path, node: str | None, name: str | None) -> Code:
     """Print a compose file as services of otto.yaml; `stacks:` takes one without this."""
     from otto_run import importer
 
-    print(importer.imported(compose, node=node, name=name), end="")
+    print(importer.imported(compose, node=node, name=name).text, end="")
     return Code.DONE
 
 

@@ -17,6 +17,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     ClusterFileError,
     OttoError,
 )
+from ansible_collections.otto.cluster.plugins.module_utils.masking import in_command, in_text
 
 from otto_run.exits import Code, Stop
 
@@ -68,8 +69,9 @@ def _crashed(error: Exception) -> Code:
     try:
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as stream:
-            stream.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {sys.argv[1:]}\n")
-            stream.write("".join(traceback.format_exception(error)))
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+            stream.write(f"{stamp} {in_command(sys.argv[1:])}\n")
+            stream.write(in_text("".join(traceback.format_exception(error))))
         where = f"the details are in {log}"
     except OSError as failure:
         where = f"{log} cannot be written: {failure.strerror}"
@@ -80,4 +82,4 @@ def _crashed(error: Exception) -> Code:
 def _say(text: str) -> None:
     # Who read it may be gone.
     with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+        print(in_text(text), file=sys.stderr, flush=True)

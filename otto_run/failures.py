@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.otto.cluster.plugins.module_utils.masking import in_text
 from ansible_collections.otto.cluster.plugins.module_utils.ssh_way import foreign_jump
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.hints import allowed
 
@@ -19,13 +20,18 @@ from otto_run.runner import Outcome, TaskFailed
 
 @dataclass(frozen=True)
 class Failure:
-    """service: "" for the node itself."""
+    """service: "" for the node itself. What Ansible or a node said may hold an address with a
+    password: it is masked."""
 
     node: str
     service: str
     message: str
     cause: str = ""
     next: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("message", "cause", "next"):
+            object.__setattr__(self, name, in_text(getattr(self, name)))
 
     def __str__(self) -> str:
         where = f"{self.node}: {self.service}" if self.service else self.node

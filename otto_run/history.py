@@ -30,17 +30,8 @@ def nodes_of(outcome: Outcome) -> dict[str, ApplyNode]:
         revision = str(result.get("given") or revision)
         plan = result.get("plan")
         did = brief(plan) if isinstance(plan, dict) and result.get("changed") else []
-        how = (
-            "unreachable"
-            if node in outcome.unreachable
-            else "failed"
-            if node in outcome.failed
-            else "held back"
-            if node in outcome.held
-            else "done"
-        )
         changes = tuple(clean(text, 200) for text in did)
-        found[node] = ApplyNode(clean(revision, 23), how, changes)
+        found[node] = ApplyNode(clean(revision, 23), outcome.how(node), changes)
     return found
 
 
@@ -145,6 +136,7 @@ def as_json(applies: Iterable[ApplyRecord]) -> list[dict[str, Any]]:
             "file": each.file,
             "result": each.result,
             "back_to": each.back_to,
+            "actor": each.actor,
             "nodes": {
                 name: {
                     "revision": node.revision,
@@ -178,6 +170,7 @@ def shown(applies: Iterable[ApplyRecord], node: str | None) -> str:
             time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.time)),
             _KINDS.get(each.kind, each.kind)
             + (f" to {each.back_to}" if each.back_to is not None else ""),
+            each.actor or "-",
         ]
         told = {
             name: entry
@@ -203,8 +196,8 @@ def shown(applies: Iterable[ApplyRecord], node: str | None) -> str:
             )
         for line in lines:
             rows.append([*first, *line])
-            first = ["", "", ""]
-    return table(["no", "time", "what", "result", "node", "revision", "changed"], rows)
+            first = [""] * len(first)
+    return table(["no", "time", "what", "by", "result", "node", "revision", "changed"], rows)
 
 
 def _result(result: str) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,23 @@ from ansible_collections.otto.cluster.plugins.module_utils.interpolate import (
 )
 from ansible_collections.otto.cluster.plugins.module_utils.option_refused import REFUSED
 from ansible_collections.otto.cluster.plugins.module_utils.pieces import File, Piece, Place
+from ansible_collections.otto.cluster.plugins.module_utils.secret_variables import Variables
 
 _VARIABLE = re.compile(r"\$\$|\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 
 
-def imported(file: Path, *, node: str | None, name: str | None) -> str:
-    """The text to put into otto.yaml. Paths in it are relative to where the command is typed.
+@dataclass(frozen=True)
+class Imported:
+    """text: to go into otto.yaml. secrets: variable -> what the compose file has in its place."""
 
+    text: str
+    secrets: Mapping[str, str] = field(repr=False)
+
+
+def imported(file: Path, *, node: str | None, name: str | None) -> Imported:
+    """A compose file, read. Paths in the text are relative to where the command is typed.
+
+    Secrets that stand in the file are variables in the text: it is to be printed, and kept.
     node: where the services run; None leaves it to the reader. name: the project's, whose networks
     and volumes they use. Raises ClusterFileError where the file is not usable.
     """
@@ -55,10 +66,12 @@ def imported(file: Path, *, node: str | None, name: str | None) -> str:
     project = project or project_name(
         environ.get("COMPOSE_PROJECT_NAME") or Path(file).absolute().parent.name
     )
-    text = _Import(model, files, root, project, node, environ).text()
+    work = _Import(model, files, root, project, node, environ)
+    text = work.text()
     if files.problems:
         raise ClusterFileError(files.problems)
-    return text
+    found = work.variables.values.items()
+    return Imported(text, {variable: _expanded(value, environ) for variable, value in found})
 
 
 class _Import:
@@ -71,6 +84,7 @@ class _Import:
         node: str | None,
         environ: Mapping[str, str],
     ) -> None:
+        self.variables = Variables()
         self._environ = environ
         self._model = model
         self._files = files
@@ -99,7 +113,11 @@ class _Import:
         yield f"From {self._root.place.file.name}, by otto-run import: to go into otto.yaml."
         if any("restart" not in service.value for service in self._model.services.values()):
             yield "restart is unless-stopped where it is left out; compose means no."
-        names = sorted({found[1] for found in _VARIABLE.finditer(text) if found[1]})
+        secrets = sorted(self.variables.values)
+        if secrets:
+            yield f"Secrets of the file, to be put into .env beside otto.yaml: {', '.join(secrets)}"
+        used = {found[1] for found in _VARIABLE.finditer(text) if found[1]}
+        names = sorted(used.difference(secrets))
         if names:
             yield f"Variables, for .env beside otto.yaml: {', '.join(names)}"
 
@@ -119,7 +137,8 @@ class _Import:
                 elif key in ("env_file", "label_file"):
                     value[key] = self._relative(piece)
                 elif not key.startswith("x-") and piece.mark != "reset":
-                    value[key] = piece.plain()
+                    plain = {key: piece.plain()}
+                    value.update(self.variables.of_service(name, plain))
             if "image" not in value:
                 value["image"] = f"{self._project}-{name}:latest"
                 notes.append("its image is to be built and pushed first")

@@ -389,6 +389,7 @@ def push(
         except BaseException:
             processes.end_all()
             raise
+        here.note("push", {one.node: _result(one) for one in found})
     if as_json:
         document = {"image": reference, "id": image.id, "nodes": [asdict(one) for one in found]}
         print(render.as_json(document))
@@ -396,6 +397,11 @@ def push(
         for one in found:
             print(_told(one, reference))
     return Code.FAILED if any(one.error for one in found) else Code.DONE
+
+
+def _result(one: Pushed) -> str:
+    """For the audit log."""
+    return "failed" if one.error else "done" if one.there else "changed"
 
 
 def _users(here: Session, reference: str) -> list[str]:

@@ -143,6 +143,14 @@ class Outcome:
     held: frozenset[str] = frozenset()
     steps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    def how(self, node: str) -> str:
+        """done, failed, unreachable or held back"""
+        if node in self.unreachable:
+            return "unreachable"
+        if node in self.failed:
+            return "failed"
+        return "held back" if node in self.held else "done"
+
 
 def run(
     request: Request,

@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ from otto_run.paths import StatePaths, control_sockets
 from otto_run.vault import Vault
 
 if TYPE_CHECKING:
+    from otto_run.audit import Watch
     from otto_run.runner import Outcome
     from otto_run.status import NodeStatus
 
@@ -59,9 +60,11 @@ class Session:
     cluster: Cluster
     vault: Vault
     verbosity: int = 0
+    watch: Watch | None = None
+    """who notes it in the audit log; None for a command that changes nothing"""
 
     @classmethod
-    def open(cls, file: Path, vault: Vault, verbosity: int) -> Session:
+    def open(cls, file: Path, vault: Vault, verbosity: int, watch: Watch | None = None) -> Session:
         """Read the cluster file. Raises ClusterFileError, or Stop when there is no file."""
         if not file.exists():
             raise Stop(
@@ -73,7 +76,7 @@ class Session:
             environ=os.environ,
             vault=vault.decrypt if vault.password_file else None,
         )
-        return cls(file.absolute(), cluster, vault, verbosity)
+        return cls(file.absolute(), cluster, vault, verbosity, watch)
 
     @cached_property
     def paths(self) -> StatePaths:
@@ -164,7 +167,7 @@ class Session:
                 shown, verbose=self.verbosity > 0, terminal=terminal, check=check
             ) as seen,
         ):
-            return runner.run(
+            outcome = runner.run(
                 runner.Request(
                     playbook=playbook,
                     file=self.file,
@@ -180,6 +183,19 @@ class Session:
                 keep=keep,
                 tick=tick,
             )
+        if not check:
+            self.note(playbook, {node: _result(outcome, node) for node in sorted(outcome.nodes)})
+        return outcome
+
+    def note(self, what: str, nodes: Mapping[str, str]) -> None:
+        """Into the audit log: see `Watch.ran`."""
+        if self.watch is not None:
+            self.watch.ran(what, nodes)
+
+    def refuse(self, why: str, nodes: Iterable[str] = ()) -> None:
+        """Into the audit log: see `Watch.refuse`."""
+        if self.watch is not None:
+            self.watch.refuse(why, nodes)
 
     def trust(self, limit: Sequence[str], *, accept: bool) -> None:
         """Make the host keys known, or stop."""
@@ -210,10 +226,13 @@ class Session:
     ) -> Outcome:
         """Run site.yml, and keep in the store what it did. kind: see `store.ApplyRecord`."""
         from otto_run import history
+        from otto_run.actor import actor
         from otto_run.store import Store
 
         with Store(self.paths.store) as store:
-            number = store.begin_apply(kind, str(self.file), time.time(), back_to)
+            number = store.begin_apply(
+                kind, str(self.file), time.time(), back_to, actor=str(actor())
+            )
         outcome = self.play(SITE, limit=limit, variables=variables, keep=keep, tick=tick)
         self.remember(outcome)
         sick = outcome.failed | outcome.unreachable | outcome.held
@@ -261,10 +280,22 @@ class Session:
 
 @contextlib.contextmanager
 def opened(
-    file: Path, password_file: Path | None, ask_password: bool, verbosity: int
+    file: Path,
+    password_file: Path | None,
+    ask_password: bool,
+    verbosity: int,
+    watch: Watch | None = None,
 ) -> Iterator[Session]:
     """A session, with the vault's password for as long as it lasts."""
     from otto_run import vault
 
     with vault.opened(password_file, ask_password) as keys:
-        yield Session.open(file, keys, verbosity)
+        yield Session.open(file, keys, verbosity, watch)
+
+
+def _result(outcome: Outcome, node: str) -> str:
+    """For the audit log."""
+    how = outcome.how(node)
+    if how == "failed" and outcome.results.get(node, {}).get("moved") is True:
+        return "moved"
+    return "changed" if how == "done" and node in outcome.changed else how

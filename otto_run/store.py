@@ -67,7 +67,8 @@ class ApplyNode:
 @dataclass(frozen=True)
 class ApplyRecord:
     """One apply. kind: apply, plan (a saved one), rollback or adopt. back_to: number of the apply
-    that a rollback went back to, if it was one. result: begun (it has no end), done or failed."""
+    that a rollback went back to, if it was one. result: begun (it has no end), done or failed.
+    actor: who typed it, "" where an earlier Otto did not note that."""
 
     number: int
     time: float
@@ -76,6 +77,7 @@ class ApplyRecord:
     result: str
     back_to: int | None = None
     nodes: Mapping[str, ApplyNode] = field(default_factory=dict)
+    actor: str = ""
 
 
 @dataclass(frozen=True)
@@ -267,13 +269,15 @@ class Store:
                 self._db.execute("DELETE FROM nodes WHERE node = ?", (node,))
                 self._db.execute("DELETE FROM metrics WHERE node = ?", (node,))
 
-    def begin_apply(self, kind: str, file: str, now: float, back_to: int | None = None) -> int:
+    def begin_apply(
+        self, kind: str, file: str, now: float, back_to: int | None = None, *, actor: str = ""
+    ) -> int:
         """Note that an apply begins; returns its number. One that is cut off stays `begun`."""
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             number = self._db.execute(
-                "INSERT INTO applies (time, kind, file, back_to) VALUES (?, ?, ?, ?)",
-                (now, kind, file, back_to),
+                "INSERT INTO applies (time, kind, file, back_to, actor) VALUES (?, ?, ?, ?, ?)",
+                (now, kind, file, back_to, actor),
             ).lastrowid
             assert number is not None
             self._db.execute("DELETE FROM applies WHERE number <= ?", (number - _KEEP_APPLIES,))
@@ -344,11 +348,11 @@ class Store:
             entry = ApplyNode(revision, result, tuple(json.loads(changes)))
             nodes.setdefault(number, {})[node] = entry
         rows = self._db.execute(
-            "SELECT number, time, kind, file, result, back_to FROM applies ORDER BY number"
+            "SELECT number, time, kind, file, result, back_to, actor FROM applies ORDER BY number"
         )
         return [
-            ApplyRecord(number, moment, kind, file, result, back_to, nodes.get(number, {}))
-            for number, moment, kind, file, result, back_to in rows
+            ApplyRecord(number, moment, kind, file, result, back_to, nodes.get(number, {}), who)
+            for number, moment, kind, file, result, back_to, who in rows
         ]
 
     def events(

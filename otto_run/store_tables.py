@@ -74,5 +74,6 @@ INSERT INTO events (id, node, boot, seq, seen, at, time, kind, service, text)
 DROP TABLE old_events;
 CREATE INDEX events_by_time ON events (at);
 """
-STEPS = (_NODES, _APPLIES, _NUMBERS)
+_ACTOR = "ALTER TABLE applies ADD COLUMN actor TEXT NOT NULL DEFAULT ''"
+STEPS = (_NODES, _APPLIES, _NUMBERS, _ACTOR)
 """Each brings the tables from one format to the next; format 0 is an empty file."""

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import json
+import logging
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 
-from otto_agent import config, messages
+from otto_agent import __main__, config, messages
 from otto_agent.backoff import Backoff, jittered
 
 
@@ -78,6 +80,23 @@ def test_messages() -> None:
     assert late == {**sample, "age": 7.123}
     assert json.loads(messages.aged(b'{"v":1}', None)) == {"v": 1, "age": None}
     assert json.loads(messages.encode({"text": "caf\xe9 \udcff"}))["text"] == "caf\xe9 ?"
+
+
+@pytest.mark.parametrize("formatter", [__main__._Formatter, __main__._JournalFormatter])
+def test_what_the_agent_says_by_itself_holds_no_password(
+    formatter: type[logging.Formatter],
+) -> None:
+    """An event, a report of its own, a line and a traceback in its log."""
+    text, canary = "dial redis://:c4nary-77@h: no route", "c4nary-77"
+    assert canary not in str(messages.event("node", text, "b", 7, 1.0))
+    assert canary not in str(messages.unreachable(None, "home", "n1", "message", text, ""))
+    try:
+        raise ValueError(text)
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, "f", 1, text, (), sys.exc_info())
+    told = formatter("%(message)s").format(record)
+    assert canary not in told
+    assert "redis://:(hidden)@h" in told
 
 
 def test_unreachable_claims_nothing() -> None:

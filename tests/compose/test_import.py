@@ -56,7 +56,7 @@ def test_import_means_what_the_stack_means(name: str, monkeypatch: pytest.Monkey
     file = compose.FILES[name].relative_to(compose.HERE)
     environ = read_env_file(f"{name}/.env") | read_env_file("shop/database/.env")
     printed = importer.imported(file, node="n1", name=None)
-    imported = load_text(HEAD + printed, "otto.yaml", environ=environ)
+    imported = load_text(HEAD + printed.text, "otto.yaml", environ={**environ, **printed.secrets})
     stack = load_text(HEAD + f"stacks: [{{compose: {file}, node: n1}}]\n", "otto.yaml", environ={})
     first = stack.services[0]
     project = first.name.removesuffix(f"-{first.alias}")

@@ -19,7 +19,6 @@ from ansible_collections.otto.cluster.plugins.module_utils.journal import (
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target
 from ansible_collections.otto.cluster.plugins.module_utils.operations import Create, Start
 from ansible_collections.otto.cluster.plugins.module_utils.revisions import Revisions
-from ansible_collections.otto.cluster.plugins.module_utils.secret_names import sounds_secret
 
 CREATE = Create("web", "nginx", {"Env": ["PASSWORD=tr0ub4dor"]})
 START = Start("web")
@@ -181,29 +180,3 @@ def test_what_root_keeps_belongs_to_the_owner_of_the_directory(tmp_path: Path) -
     for path in tmp_path.rglob("*"):
         assert (path.stat().st_uid, path.stat().st_gid) == (4711, 4712), path
     assert json.loads((tmp_path / "journal.jsonl").read_text().splitlines()[0])["event"] == "begin"
-
-
-@pytest.mark.parametrize(
-    ("name", "secret"),
-    [
-        ("DB_PASSWORD", True),
-        ("MYSQL_PASSWD", True),
-        ("api_token", True),
-        ("AWS_SECRET_ACCESS_KEY", True),
-        ("API_KEY", True),
-        ("APIKEY", True),
-        ("SSHKEY", True),
-        ("PRIVATEKEY", True),
-        ("MASTERKEY", True),
-        ("DB_PASS", True),
-        ("SMTP_PWD", True),
-        ("PWD", False),
-        ("COMPASS", False),
-        ("DB_PASSWORD_FILE", False),
-        ("KEYBOARD", False),
-        ("MONKEY", False),
-        ("MODE", False),
-    ],
-)
-def test_secrets_are_known_by_their_names(name: str, secret: bool) -> None:
-    assert sounds_secret(name) is secret

@@ -29,8 +29,20 @@ pytestmark = [pytest.mark.lab, pytest.mark.slow]
 BROKER = "10.77.0.1"
 REGISTRY = f"{BROKER}:5000"
 NODES = ("rpi-01", "rpi-02")
-KINDS = ("environment", "secret", "config", "registry", "mqtt", "late")
+KINDS = (
+    *("environment", "secret", "config", "registry", "mqtt", "late", "url", "dsn", "label"),
+    *("adhoc", "hand", "compose"),
+)
 VALUE = {kind: f"otto-{kind}-{secrets.token_hex(10)}" for kind in KINDS}
+SHORT = f"~{secrets.token_hex(1)}^z"
+"""Too short to be looked for in a text: hidden under its own name."""
+OPEN = {
+    "DATABASE_URL": f"postgres://app:{VALUE['url']}@db.invalid/app",
+    "SENTRY_DSN": VALUE["dsn"],
+    "ADMIN_PW": SHORT,
+}
+"""What people write without thinking of it as a secret: known by name, and by how it is written."""
+LABEL = {"app.cache": f"redis://:{VALUE['label']}@cache.invalid"}
 
 
 class Watch(threading.Thread):
@@ -69,6 +81,11 @@ class Story:
         self.said.append(done.stdout + done.stderr)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
+
+    def asked(self, *command: str) -> None:
+        """What it says, however it ends."""
+        done = self.folder.run(*command)
+        self.said.append(done.stdout + done.stderr)
 
     def encrypted(self, text: str) -> str:
         done = subprocess.run(
@@ -160,7 +177,8 @@ def _live(story: Story, port: int) -> None:
                 "image": f"{REGISTRY}/library/nginx:alpine",
                 "pull_policy": "always",
                 "node": "all",
-                "environment": {"HIDDEN": vaulted["environment"], "MODE": "one"},
+                "environment": {"HIDDEN": vaulted["environment"], "MODE": "one", **OPEN},
+                "labels": LABEL,
                 "secrets": ["key"],
                 "configs": [{"source": "conf", "target": "/etc/safe.conf"}],
             }
@@ -173,7 +191,8 @@ def _live(story: Story, port: int) -> None:
     got = host.run(f"docker exec safe sh -c {shlex.quote(inside)}")
     assert all(VALUE[kind] in got for kind in ("secret", "config", "environment")), "all arrived"
 
-    story.write(environment={"HIDDEN": vaulted["late"], "MODE": "two"})
+    more = {name: f"{value}2" for name, value in OPEN.items()}
+    story.write(environment={"HIDDEN": vaulted["late"], "MODE": "two", **more}, labels={})
     story.typed("otto-run", "plan")
     story.typed("otto-run", "plan", "--json")
     story.typed("otto-run", "init", "--ansible")
@@ -181,22 +200,101 @@ def _live(story: Story, port: int) -> None:
     story.typed("otto-run", "plan", "--out", "plan.json")
     story.typed("otto-run", "apply", "plan.json", "-vvv")
     # It tells its own secrets, and that is quoted as the cause.
-    tells = "printenv HIDDEN; cat /run/secrets/key /etc/safe.conf; exit 3"
-    story.write(command=["sh", "-c", tells])
+    tells = (
+        'echo "$HIDDEN $(printf %s "ann:$HIDDEN" | base64 -w0) $(printf %s "$HIDDEN" | base64)";'
+        "cat /run/secrets/key /etc/safe.conf; echo; echo cannot reach $DATABASE_URL;"
+        'printf %s "$SENTRY_DSN" | base64 -w0; exit 3'
+    )
+    story.write(command=["sh", "-c", tells.replace("$", "$$")])
     story.typed("otto-run", "apply", "--yes", "-v", code=1)
-    story.write(command=["nginx", "-g", "daemon off;"])
+    assert "cannot reach postgres://app:(hidden)@db.invalid/app" in story.said[-1]
+    # They leave the file again.
+    story.write(command=["nginx", "-g", "daemon off;"], environment={"HIDDEN": vaulted["late"]})
     story.typed("ansible-playbook", "site.yml", "--diff", "-vvv")
     # The whole file vaulted: nothing of it is known to be harmless.
     folder.file.write_text(story.encrypted(folder.file.read_text()))
     story.typed("otto-run", "plan", "-v")
+    _ad_hoc(story)
+    _by_hand(story)
+    _imported(story)
+    for command in ("status", "history", "audit", "events", "doctor"):
+        story.asked("otto-run", command)
+        story.asked("otto-run", command, "--json")
     for command in ("status", "history"):
         story.typed("otto-run", command)
         story.typed("otto-run", command, "--json")
     wait_for(lambda: len(story.payloads) > 4, seconds=30, what="what the agents say")
 
 
+def _ad_hoc(story: Story) -> None:
+    """The module in a playbook of one's own: a container that is made, and one that tells all."""
+    name, crash = "safe-adhoc", 'echo "$API_KEY"; echo cannot reach $CACHE; exit 3'
+    for command in (["sleep", "600"], ["sh", "-c", crash]):
+        task = {
+            "name": name,
+            "image": f"{REGISTRY}/library/nginx:alpine",
+            "command": command,
+            "environment": {
+                "API_KEY": _Vaulted(story.encrypted(VALUE["adhoc"])),
+                "CACHE": _Vaulted(story.encrypted(f"redis://:{VALUE['adhoc']}@cache.invalid")),
+                "PLAIN": "1",
+            },
+        }
+        play = {
+            "hosts": "rpi-01",
+            "gather_facts": False,
+            "tasks": [{"otto.cluster.container": task}],
+        }
+        (story.folder.path / "adhoc.yml").write_text(yaml.dump([play], Dumper=_Dumper))
+        made = command[0] == "sleep"
+        typed = ("ansible-playbook", "adhoc.yml", "--diff", "-vvv")
+        story.typed(*typed, code=0 if made else 2)
+        assert '"PLAIN": "1"' in story.said[-1], "-vvv shows what is no secret"
+    assert "cannot reach redis://:(hidden)@cache.invalid" in story.said[-1]
+    story.hosts["rpi-01"].run("docker ps -aqf name=safe-adhoc | xargs -r docker rm -f")
+
+
+def _by_hand(story: Story) -> None:
+    """A container that somebody started: what is printed for otto.yaml, and what is not in it."""
+    lines = f"DB_PASSWORD={VALUE['hand']}\nDATABASE_URL=mysql://u:{VALUE['hand']}@db.invalid/x\n"
+    labels = f"app.url=redis://:{VALUE['hand']}@cache.invalid\n"
+    # Not as words, and not in base64: command lines are searched for both.
+    from_hex = "import sys; sys.stdout.buffer.write(bytes.fromhex(sys.stdin.read()))"
+    files = "; ".join(
+        f"echo {text.encode().hex()} | python3 -c {shlex.quote(from_hex)} > /dev/shm/{name}"
+        for name, text in (("hand.env", lines), ("hand.labels", labels))
+    )
+    story.hosts["rpi-01"].run(
+        f"{files}; docker run -d --name safe-hand --env-file /dev/shm/hand.env --label-file"
+        f" /dev/shm/hand.labels {REGISTRY}/library/nginx:alpine; rm /dev/shm/hand.*"
+    )
+    story.typed("otto-run", "adopt", "rpi-01", "safe-hand", "-vvv")
+    assert "mysql://u:${DATABASE_URL_SECRET}@db.invalid/x" in story.said[-1]
+    assert "redis://:${APP_URL_SECRET}@cache.invalid" in story.said[-1]
+    story.hosts["rpi-01"].run("docker rm -f safe-hand")
+
+
+def _imported(story: Story) -> None:
+    compose = story.folder.path.parent / "elsewhere.yaml"
+    secret = VALUE["compose"]
+    service = {"image": "x", "command": ["run", "--token", secret], "environment": {"PW": secret}}
+    compose.write_text(yaml.safe_dump({"services": {"db": service}}))
+    story.typed("otto-run", "import", str(compose))
+    assert "PW: ${PW}" in story.said[-1]
+
+
 def found_in(text: str) -> list[str]:
-    return [kind for kind, value in VALUE.items() if value in text]
+    """The kinds that a text holds, in clear or in base64."""
+    return [kind for kind in KINDS if any(form in text for form in FORMS[kind])]
+
+
+def _forms(value: str) -> tuple[str, ...]:
+    """The value, and base64 of it wherever it may begin in what was encoded."""
+    encoded = [base64.b64encode(b"x" * skip + value.encode()).decode() for skip in range(3)]
+    return (value, *(text[4 * bool(skip) : -4] for skip, text in enumerate(encoded)))
+
+
+FORMS = {kind: _forms(value) for kind, value in VALUE.items()}
 
 
 def test_the_search_finds_what_is_there(story: Story) -> None:
@@ -216,6 +314,7 @@ def test_no_command_line(story: Story) -> None:
 
 def test_nothing_that_was_said(story: Story) -> None:
     assert [(found_in(text), text) for text in story.said if found_in(text)] == []
+    assert [text for text in story.said if SHORT in text] == []
     assert "(hidden)" in "".join(story.said), "secrets did change, and this was told"
     assert [each for each in story.payloads if found_in(each.decode())] == []
 

@@ -144,17 +144,31 @@ def test_the_store_keeps_applies_and_an_older_store_gets_the_tables(tmp_path: Pa
         older.executescript(STEPS[0] + "PRAGMA user_version=1")
     with Store(tmp_path / "store.db") as store:
         first = store.begin_apply("apply", "/x/otto.yaml", 1000.0)
-        second = store.begin_apply("rollback", "/x/otto.yaml", 1001.0, first)
+        second = store.begin_apply("rollback", "/x/otto.yaml", 1001.0, first, actor="ann@laptop")
         nodes = {"rpi-01": ApplyNode("a" * 16, "done", ("web: image",))}
         store.end_apply(second, "done", nodes)
         assert store.applies() == [
             ApplyRecord(first, 1000.0, "apply", "/x/otto.yaml", "begun"),
-            ApplyRecord(second, 1001.0, "rollback", "/x/otto.yaml", "done", first, nodes),
+            ApplyRecord(
+                second, 1001.0, "rollback", "/x/otto.yaml", "done", first, nodes, "ann@laptop"
+            ),
         ]
-        shown = history.shown(store.applies(), None)
+        store_applies = store.applies()
+        shown = history.shown(store_applies, None)
     assert [line.split()[-1] for line in shown.splitlines()] == ["CHANGED", "-", "image"]
     assert "no end" in shown
-    assert "rollback to 1" in shown
+    assert "rollback to 1  ann@laptop" in shown
+    assert [each["actor"] for each in history.as_json(store_applies)] == ["", "ann@laptop"]
+
+
+def test_a_store_of_before_the_actors_is_kept(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "store.db") as older:
+        older.executescript("".join(STEPS[:3]) + "PRAGMA user_version=3;")
+        older.execute("INSERT INTO applies (time, kind, file) VALUES (1.0, 'apply', 'x')")
+    with Store(tmp_path / "store.db") as store:
+        (record,) = store.applies()
+    assert (record.kind, record.actor) == ("apply", "")
+    assert history.shown([record], None).splitlines()[1].split()[4] == "-"
 
 
 # ---- saved plans

@@ -253,3 +253,10 @@ def test_drift_stands_apart() -> None:
         "  ~ db: update (in place)\n"
         "      labels.team: blue -> red"
     )
+
+
+def test_a_failure_quotes_no_password() -> None:
+    """Whoever said it: Ansible, ssh or a node."""
+    text = "dial redis://:c4nary-77@h: no route"
+    failure = failures.Failure("a", "web", text, text, text)
+    assert "c4nary" not in str(failure) + repr(failure) + str(failure.to_json())

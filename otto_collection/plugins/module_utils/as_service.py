@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.errors import Problems
@@ -21,7 +22,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.options import (
     differences,
     parse_service,
 )
-from ansible_collections.otto.cluster.plugins.module_utils.secret_names import sounds_secret
+from ansible_collections.otto.cluster.plugins.module_utils.secret_variables import Variables
 
 Document = Mapping[str, Any]
 
@@ -57,20 +58,27 @@ _SHM = 64 << 20
 
 @dataclass(frozen=True)
 class AsService:
-    """service: the keys as they are typed, with real values. volumes, networks: entries of the top
-    level that it needs. secrets: names of its variables that sound secret."""
+    """service: the keys as they are typed, with real values: never to be shown. volumes, networks:
+    entries of the top level that it needs."""
 
     service: dict[str, Any]
     volumes: dict[str, Any] = field(default_factory=dict)
     networks: dict[str, Any] = field(default_factory=dict)
-    secrets: tuple[str, ...] = ()
+
+    @cached_property
+    def _file(self) -> tuple[dict[str, Any], tuple[str, ...]]:
+        variables = Variables()
+        service = variables.of_service("", self.service, lambda text: text.replace("$", "$$"))
+        return service, tuple(sorted(variables.values))
 
     def shown(self) -> dict[str, Any]:
         """The service as it goes into a file: secrets by variable, a literal `$` doubled."""
-        service = _escaped(self.service)
-        for name in self.secrets:
-            service["environment"][name] = f"${{{name}}}"
-        return dict(service)
+        return dict(self._file[0])
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Names of those variables."""
+        return self._file[1]
 
 
 def service_of(inspect: Document, image: Document) -> AsService:
@@ -100,8 +108,7 @@ def service_of(inspect: Document, image: Document) -> AsService:
     service.update(_others(inspect, image))
     volumes = _mounts(inspect, service)
     networks = _networks(inspect, service)
-    secrets = tuple(sorted(name for name in environment if sounds_secret(name)))
-    return AsService(service, volumes, networks, secrets)
+    return AsService(service, volumes, networks)
 
 
 def left(found: AsService, inspect: Document, image: Document, engine: Engine) -> list[str]:
@@ -234,13 +241,3 @@ def _pairs(lines: Any) -> dict[str, str]:
 
 def _without(found: Mapping[str, str], image: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in found.items() if image.get(key) != value}
-
-
-def _escaped(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("$", "$$")
-    if isinstance(value, Mapping):
-        return {key: _escaped(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_escaped(item) for item in value]
-    return value

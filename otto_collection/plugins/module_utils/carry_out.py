@@ -19,7 +19,8 @@ from typing import Any, Protocol
 
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.journal import Interrupted, Journal
-from ansible_collections.otto.cluster.plugins.module_utils.masking import masked, secret_lines
+from ansible_collections.otto.cluster.plugins.module_utils.known_secrets import of_target
+from ansible_collections.otto.cluster.plugins.module_utils.masking import masked
 from ansible_collections.otto.cluster.plugins.module_utils.model import (
     Observed,
     ObservedContainer,
@@ -118,7 +119,7 @@ def drive(
 ) -> Report:
     """Observe what concerns the target, plan, carry out, report; `reconcile` with any planner."""
     run = _Run(engine, target, progress or _quiet, workers, journal or Journal(None))
-    observed = engine.observe(target)
+    observed = run.observed = engine.observe(target)
     todo = planner(observed, False, {})
     if check:
         run.note_troubles(todo)
@@ -161,6 +162,7 @@ class _Run:
         self.progress = progress
         self.workers = max(1, workers)
         self.begun = time.monotonic()
+        self.observed = Observed()
         self.touched = False
         self.changed = False
         self.blocked: dict[str, str] = {}
@@ -168,7 +170,8 @@ class _Run:
 
     @functools.cached_property
     def hide(self) -> tuple[str, ...]:
-        return secret_lines(self.target)
+        """Of the target, and of the containers that were there before it."""
+        return of_target(self.target, self.observed)
 
     # ---- steps
 
@@ -335,7 +338,7 @@ class _Run:
                 self.changed = True
             return None
         except OttoError as error:
-            return Trouble(error.message, error.cause, error.next)
+            return Trouble(error.message, self._quoted(error.cause), error.next)
         except Exception as error:  # a fault of ours must not keep the other services down
             place = traceback.extract_tb(error.__traceback__)[-1]
             return Trouble(
@@ -347,7 +350,11 @@ class _Run:
 
     def _told(self, line: str) -> None:
         """What an operation says may quote what a container said."""
-        self.progress(masked(line, self.hide))
+        self.progress(self._quoted(line))
+
+    def _quoted(self, text: str) -> str:
+        """Masked, then cut: half a secret is none that is known."""
+        return shortened(masked(text, self.hide))
 
     def _note(self, trouble: Trouble) -> None:
         self.errors.setdefault(trouble.service, []).append(trouble)
@@ -390,6 +397,16 @@ class _Run:
 
 
 # ---- helpers
+
+
+def shortened(text: str) -> str:
+    """`why (what it said last)`: of what it said no more than the end."""
+    why, opened, said = text.partition(" (")
+    return f"{why[:_SAID]}{opened}...{said[-_SAID:]}" if len(said) > _SAID else text[: 2 * _SAID]
+
+
+_SAID = 600
+"""Characters of a log that are quoted."""
 
 
 def _quiet(_text: str) -> None:

@@ -23,10 +23,10 @@ from ansible_collections.otto.cluster.plugins.module_utils.cluster_rows import (
     read_labels,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.errors import Problems, nearest
+from ansible_collections.otto.cluster.plugins.module_utils.known_secrets import sensitive_names
 from ansible_collections.otto.cluster.plugins.module_utils.option_text import At, plain
 from ansible_collections.otto.cluster.plugins.module_utils.options import parse_service
 from ansible_collections.otto.cluster.plugins.module_utils.pieces import Places
-from ansible_collections.otto.cluster.plugins.module_utils.secret_names import sounds_secret
 
 OTTOS_KEYS = ("name", "node")
 """Keys of a service of otto.yaml that are no service's in compose."""
@@ -56,10 +56,7 @@ def read_services(
             environ=scope.environ,
             also=own,
         )
-        hooks = (*spec.get("post_start", ()), *spec.get("pre_stop", ()))
-        variables = {name for part in (spec, *hooks) for name in part.get("environment") or ()}
-        named = frozenset(filter(sounds_secret, variables))
-        sensitive = named | _sensitive(entry, at, places)
+        sensitive = sensitive_names(spec) | _sensitive(entry, at, places)
         found[name] = Service(name, spec, where, sensitive, path=at.path)
     return {name: _settled(service, scope, found) for name, service in found.items()}
 

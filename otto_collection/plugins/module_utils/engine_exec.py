@@ -48,7 +48,6 @@ def run(engine: Transport, operation: Exec, _progress: Callable[[str], None]) ->
     if code == 0:
         return True
     said = " | ".join(line.strip() for line in joined(raw).splitlines() if line.strip())
-    said = "..." + said[-600:] if len(said) > 600 else said
     raise EngineError(
         "",
         cause=f"it ended with exit code {code} ({said or 'it wrote nothing'})",

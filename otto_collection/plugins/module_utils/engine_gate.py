@@ -99,8 +99,6 @@ def _give_up(engine: Transport, found: ObservedContainer, why: str) -> NoReturn:
     else:
         said = engine.logs(found.id, lines=5, until=_end_of_run(found))
     said = " | ".join(line.strip() for line in said.splitlines() if line.strip())
-    if len(said) > 600:
-        said = "..." + said[-600:]
     raise EngineError(
         "",
         cause=why + (f" ({said})" if said else " (it wrote nothing)"),

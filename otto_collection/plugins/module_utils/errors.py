@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Union
 
+from .masking import found_at, in_text
+
 Path = tuple[Union[str, int], ...]  # noqa: UP007  (nodes run it on Python 3.9)
 """Where a value stands: ("services", "web", "ports", 0)."""
 
@@ -88,6 +90,10 @@ class Problem:
     hint: str = ""
     file: str = ""
     line: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", in_text(self.message))
+        object.__setattr__(self, "found", found_at(self.path, self.found))
 
     def __str__(self) -> str:
         where = self.file
@@ -183,10 +189,9 @@ class OttoError(Exception):
     """
 
     def __init__(self, message: str, cause: str = "", next: str = "") -> None:
-        super().__init__(message, cause, next)
-        self.message = message
-        self.cause = cause
-        self.next = next
+        # What an engine, a registry or a program said may hold an address with a password.
+        self.message, self.cause, self.next = map(in_text, (message, cause, next))
+        super().__init__(self.message, self.cause, self.next)
 
     def __str__(self) -> str:
         lines = [self.message]

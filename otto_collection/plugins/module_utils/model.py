@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from .masking import shown
 
 Spec = Mapping[str, Any]
 
@@ -295,7 +297,8 @@ class Change:
     """One difference of one option, as a person reads it.
 
     key: dotted, e.g. "environment.MODE", "ports", "image".
-    old, new: text; None where there is none on that side; "(hidden)" for sensitive values.
+    old, new: text; None where there is none on that side. A change is only ever shown, so a secret
+    in them is masked when it is made (`masking.shown`): no place that makes one can forget it.
     why: "file" (the file changed), "drift" (the node left its target) or "image" (new content
     under the same reference: old and new are `reference@digest`).
     """
@@ -304,6 +307,15 @@ class Change:
     old: str | None
     new: str | None
     why: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "old", shown(self.key, self.old))
+        object.__setattr__(self, "new", shown(self.key, self.new))
+
+    def with_known(self, secrets: Sequence[str]) -> Change:
+        """Without these secrets too, where the option is people's own text."""
+        old, new = (shown(self.key, text, secrets) for text in (self.old, self.new))
+        return replace(self, old=old, new=new)
 
     def line(self) -> str:
         """`environment.MODE: dark -> light`, `labels.team: removed (was blue)`, ...

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from .known_secrets import of_container, of_spec
+from .masking import HIDDEN, secrets_in
 from .model import (
     LABEL_CLUSTER,
     LABEL_REVISION,
@@ -27,13 +29,13 @@ from .plan_files import mounted, shown
 from .plan_images import new_content
 from .plan_joins import named, outlived
 from .plan_values import Wanted
-from .secret_names import sounds_secret
-
-HIDDEN = "(hidden)"
 
 
-def hide(spec: Spec, sensitive: tuple[str, ...]) -> dict[str, Any]:
-    """The spec with `sha256:<12 hex>` for each sensitive environment value, of hooks too."""
+def hide(spec: Spec, sensitive: Collection[str]) -> dict[str, Any]:
+    """The spec with `sha256:<12 hex>` for each secret environment value, of hooks too.
+
+    sensitive: names of those that are; an address with a password in it is one by itself.
+    """
     result = _hide(spec, sensitive)
     for hook in ("post_start", "pre_stop"):
         if hook in result:
@@ -41,11 +43,11 @@ def hide(spec: Spec, sensitive: tuple[str, ...]) -> dict[str, Any]:
     return result
 
 
-def _hide(spec: Spec, sensitive: tuple[str, ...]) -> dict[str, Any]:
+def _hide(spec: Spec, sensitive: Collection[str]) -> dict[str, Any]:
     result = dict(spec)
     if "environment" in result:
         result["environment"] = {
-            key: _hash(value) if key in sensitive else value
+            key: _hash(value) if key in sensitive or secrets_in(str(value)) else value
             for key, value in result["environment"].items()
         }
     return result
@@ -61,11 +63,18 @@ def _hashed(value: str) -> bool:
     return head == "sha256" and len(rest) == 12 and set(rest) <= set("0123456789abcdef")
 
 
-def _secret_names(wanted: Wanted, applied: Spec | None) -> set[str]:
+def secret_names(wanted: Wanted, applied: Spec | None) -> frozenset[str]:
     """Variables that are secret now, or were when the container was made: one that has left the
     file is told by the digest that stands for it in the container's label."""
-    before = (applied or {}).get("environment") or {}
-    return {*wanted.sensitive, *(name for name, value in before.items() if _hashed(value))}
+    before = applied or {}
+    parts = (before, *before.get("post_start", ()), *before.get("pre_stop", ()))
+    digests = {
+        name
+        for part in parts
+        for name, value in (part.get("environment") or {}).items()
+        if _hashed(str(value))
+    }
+    return frozenset({*wanted.sensitive, *digests})
 
 
 def own_labels(
@@ -94,16 +103,18 @@ def compare(
     own_image = observed.images.get(container.image_id)
     config = own_image.config if own_image is not None else None
     applied = container.applied
-    hidden = hide(wanted.spec, wanted.sensitive)
+    secret = secret_names(wanted, applied)
+    hidden = hide(wanted.spec, secret)
     before = wanted.previous if wanted.previous is not None else applied
-    before = hide(before, wanted.sensitive) if before is not None else None
+    before = hide(before, secret) if before is not None else None
     found: dict[str, list[Change]] = {}
     if config is None and applied is not None:
-        # Only the label can tell then; it has digests for the sensitive values.
+        # Only the label can tell then; it has digests for the sensitive values. One that an earlier
+        # Otto wrote may have fewer of them.
         wanted_spec: Spec = hidden
+        applied = hide(applied, secret)
     else:
         wanted_spec = wanted.spec
-    secret = _secret_names(wanted, applied)
     files = mounted(wanted.spec, applied or {})
     inspect = named(container.inspect, observed)
     delta = differences(wanted_spec, inspect, config, observed.engine, applied)
@@ -113,12 +124,20 @@ def compare(
         then = side.expected(before, config or {}, observed.engine) if before is not None else {}
         for key, (old, new) in keys.items():
             drift = before is not None and then.get(key) == now.get(key)
-            if name == "environment" and (key in secret or sounds_secret(key)):
-                old, new = (HIDDEN if text is not None else None for text in (old, new))
+            if name == "environment" and key in secret:
+                # A digest may stand for an address: which one it is may be seen.
+                written = key not in wanted.sensitive
+                old, new = (
+                    HIDDEN if text is not None and not (written and secrets_in(text)) else text
+                    for text in (old, new)
+                )
             label = f"{name}.{key}" if key else name
             if name == "volumes" and key in files:
                 label, old, new = f"{files[key]}.{key}", shown(old), shown(new)
             found.setdefault(name, []).append(Change(label, old, new, "drift" if drift else "file"))
+    if found:
+        held = (*of_spec(wanted.spec, secret), *of_container(container))
+        found = {name: [one.with_known(held) for one in some] for name, some in found.items()}
     for name, changes in outlived(container, observed).items():
         found.setdefault(name, changes)
     newer = new_content(wanted.spec, container, observed)

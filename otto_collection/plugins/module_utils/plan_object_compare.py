@@ -9,9 +9,7 @@ what was asked for stands in a label of the network, so that a key that leaves t
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -27,8 +25,6 @@ _SUBNET = {
     "aux_addresses": "AuxiliaryAddresses",
 }
 _OWN = "io.otto."
-_PASSWORD = re.compile(r"\b(pass(?:word)?=)([^,]*)", re.IGNORECASE)
-"""In the options of a mount: `addr=10.0.0.2,username=ann,password=...`."""
 
 
 def body_of(cluster: str, kind: str, value: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,22 +91,13 @@ def _shown(
     ipam: str,
 ) -> dict[str, str]:
     result = {"driver": driver}
-    result.update({f"options.{key}": _open(str(option)) for key, option in options.items()})
+    result.update({f"options.{key}": str(option) for key, option in options.items()})
     result.update({f"labels.{key}": label for key, label in labels.items()})
     if kind == "network":
         result.update({name: show(flag) for name, flag in flags.items()})
         if ipam:
             result["ipam"] = ipam
     return result
-
-
-def _open(option: str) -> str:
-    """Without the password of a network share; that it is another one is still seen."""
-    return _PASSWORD.sub(lambda m: f"{m[1]}(hidden, sha256:{_digest(m[2])})", option)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:6]
 
 
 def _options_there(kind: str, value: Mapping[str, Any], found: ObservedObject) -> Mapping[str, Any]:

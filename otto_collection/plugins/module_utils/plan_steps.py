@@ -15,7 +15,7 @@ from .option_sides_net import endpoint, in_order
 from .option_sides_process import DEFAULT_RESTART, effective_health
 from .option_sides_storage import ANONYMOUS
 from .option_table import OPTIONS
-from .plan_compare import hide
+from .plan_compare import hide, secret_names
 from .plan_values import Wanted
 
 SETTLE = 2.0
@@ -181,8 +181,9 @@ def hook_steps(
 def stop_steps(container: ObservedContainer, wanted: Wanted | None = None) -> list[Operation]:
     """Its own pre_stop commands (those that it was made with), then the stop."""
     applied: Spec = container.applied or {}
-    if wanted is not None and hide(wanted.spec, wanted.sensitive).get("pre_stop") == applied.get(
-        "pre_stop"
+    secret = secret_names(wanted, applied) if wanted is not None else ()
+    if wanted is not None and (
+        hide(wanted.spec, secret).get("pre_stop") == hide(applied, secret).get("pre_stop")
     ):
         applied = wanted.spec  # the same, with the values that the label only has digests of
     hooks: list[Operation] = []

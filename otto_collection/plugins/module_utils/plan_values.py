@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .masking import in_text
 from .model import Change, Observed, ObservedContainer, Spec
 from .operations import Operation, PullImage, Remove, Rename
 
@@ -25,6 +26,10 @@ class Trouble:
     cause: str = ""
     next: str = ""
     service: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("message", "cause", "next"):
+            object.__setattr__(self, name, in_text(getattr(self, name)))
 
     def to_json(self) -> dict[str, str]:
         return {

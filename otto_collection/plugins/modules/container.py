@@ -331,8 +331,9 @@ plan:
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.otto.cluster.plugins.module_utils.edge import diff_of, fail, page
@@ -343,6 +344,11 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     Problems,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.image_memory import Asking
+from ansible_collections.otto.cluster.plugins.module_utils.known_secrets import (
+    of_spec,
+    sensitive_names,
+)
+from ansible_collections.otto.cluster.plugins.module_utils.masking import FREE, masked_tree
 from ansible_collections.otto.cluster.plugins.module_utils.model import (
     Change,
     Observed,
@@ -395,15 +401,31 @@ def arguments() -> dict:
         **argument_spec(),
     }
     spec["environment"]["aliases"] = ["env"]
+    for name in FREE:
+        # Ansible writes the arguments of a module into the node's log before the module runs.
+        if name in spec:
+            spec[name]["no_log"] = True
     return spec
+
+
+def shown_arguments(params: dict, secrets: Collection[str]) -> dict:
+    """The arguments as -vvv shows them; secrets: of the spec."""
+    return {
+        name: masked_tree(cut(name, value), secrets) if name in FREE else value
+        for name, value in params.items()
+    }
+
+
+def cut(name: str, value: Any) -> Any:
+    """What was typed as one text, as the list that it is."""
+    if name not in CUTS or not isinstance(value, str):
+        return value
+    return [part for part in re.split(CUTS[name], value.strip()) if part]
 
 
 def spec_of(params: dict) -> Spec:
     """The arguments as a spec. Raises ClusterFileError with all that is wrong with them."""
-    raw = {name: params[name] for name in argument_spec() if params[name] is not None}
-    for name, cut in CUTS.items():
-        if isinstance(raw.get(name), str):
-            raw[name] = [part for part in re.split(cut, raw[name].strip()) if part]
+    raw = {name: cut(name, params[name]) for name in argument_spec() if params[name] is not None}
     problems = Problems()
     spec = parse_service(raw, (), problems)
     if problems:
@@ -437,20 +459,19 @@ def as_it_is(found: ObservedContainer, state: str) -> Plan:
     )
 
 
-def work(engine: DockerEngine, params: dict, check: bool) -> Report:
+def work(engine: DockerEngine, params: dict, spec: Spec, check: bool) -> Report:
     name, state = params["name"], params["state"]
-    described = any(params[option] is not None for option in argument_spec())
-    spec = spec_of(params) if described and state != "absent" else {}
-
+    described = bool(spec)
+    sensitive = tuple(sorted(sensitive_names(spec)))
     registries = Asking(engine, absent=check)
 
     def planner(observed: Observed, again: bool, blocked: Mapping[str, str]) -> Plan:
-        if described and state != "absent":
+        if described:
             observed = (
                 registries.look_again(observed) if again else registries.look(observed, [spec])
             )
         if described or state == "absent":
-            made = plan_container(name, spec, observed, state=state)
+            made = plan_container(name, spec, observed, state=state, sensitive=sensitive)
             if name in blocked:
                 return Plan(services=tuple(replace(one, operations=()) for one in made.services))
             return made
@@ -469,22 +490,35 @@ def work(engine: DockerEngine, params: dict, check: bool) -> Report:
             next="add image=..., such as image=nginx:alpine",
         )
 
-    target = Target(cluster="", node=os.uname().nodename, services={name: spec})
+    target = Target(
+        cluster="",
+        node=os.uname().nodename,
+        services={name: spec},
+        sensitive={name: sensitive},
+    )
     return drive(engine, target, planner, check=check)
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=arguments(), supports_check_mode=True)
+    params = dict(module.params)
+    # Ansible would blank every text that is the value of any variable, `1` and `true` among them.
+    module.no_log_values = set()
+    module.params = shown_arguments(params, ())
     try:
-        with DockerEngine(module.params["docker_url"], module.params["timeout"]) as engine:
-            report = work(engine, module.params, module.check_mode)
+        described = any(params[option] is not None for option in argument_spec())
+        spec = spec_of(params) if described and params["state"] != "absent" else {}
+        secrets = of_spec(spec, sensitive_names(spec))
+        module.params = shown_arguments(params, secrets)
+        with DockerEngine(params["docker_url"], params["timeout"]) as engine:
+            report = work(engine, params, spec, module.check_mode)
     except ClusterFileError as error:
         module.fail_json(msg=str(error))
     except OttoError as error:
         fail(module, error)
     result = {
         "changed": report.changed,
-        "container": report.services[module.params["name"]],
+        "container": report.services[params["name"]],
         "plan": report.plan,
     }
     if module._diff:

@@ -64,7 +64,7 @@ networks:
   type: dict
   returned: success
 secrets:
-  description: Names of its environment variables that sound secret; the service names a variable.
+  description: Names of the variables that stand in the service for its secrets.
   type: list
   elements: str
   returned: success
