@@ -20,6 +20,8 @@ from otto_run import ends
 from otto_run.exits import Code, Stop
 
 if TYPE_CHECKING:
+    from ansible_collections.otto.cluster.plugins.module_utils.caller import Caller
+
     from otto_run.session import Session
 
 Command = Callable[..., Code]
@@ -78,10 +80,79 @@ YES = _flag("--yes", "-y", help="Ask nothing.")
 ACCEPT = _flag("--accept-new-host-keys", "accept", help="Trust hosts that were never met before.")
 
 
-def on_cluster(*file_names: str, verbose: bool = False) -> Callable[[Command], Command]:
+_UNTRUSTED = (
+    _flag(
+        "--untrusted",
+        help="Somebody else wrote the file: it gets what the options below give, and no more.",
+    ),
+    click.option(
+        "--known-hosts",
+        type=PATH,
+        metavar="FILE",
+        help="Untrusted: host keys come from here, and from nowhere else.",
+    ),
+    click.option(
+        "--var",
+        "variables",
+        multiple=True,
+        metavar="NAME",
+        help="Untrusted: it gets this variable of the environment.",
+    ),
+    click.option(
+        "--identity-file",
+        "identity_files",
+        type=PATH,
+        multiple=True,
+        metavar="FILE",
+        help="Untrusted: SSH may log in with this key.",
+    ),
+    click.option(
+        "--jump",
+        "jumps",
+        multiple=True,
+        metavar="HOST",
+        help="Untrusted: SSH may go through this host, as the file writes it.",
+    ),
+)
+_ALLOW = click.option(
+    "--allow-files-from",
+    "folders",
+    type=PATH,
+    multiple=True,
+    metavar="DIR",
+    help="The file may name files that lie here, besides its own folder.",
+)
+
+
+def by_caller(*, untrusted: bool = False) -> Callable[[Command], Command]:
+    """Options that say what a file may have; the command gets them as `caller`.
+
+    untrusted: whether the command takes a file that somebody else wrote.
+    """
+
+    def decorate(body: Command) -> Command:
+        @functools.wraps(body)
+        def command(**said: Any) -> Code:
+            from otto_run import strangers
+
+            given = {name: said.pop(name) for name in strangers.OPTIONS if name in said}
+            return body(caller=strangers.caller(given, untrusted=untrusted), **said)
+
+        with_options: Command = command
+        for option in reversed((*(_UNTRUSTED if untrusted else ()), _ALLOW)):
+            with_options = option(with_options)
+        return with_options
+
+    return decorate
+
+
+def on_cluster(
+    *file_names: str, verbose: bool = False, untrusted: bool = False
+) -> Callable[[Command], Command]:
     """Options that say which cluster; the command gets it as a `Session`, opened.
 
     file_names: how the file is asked for, else --file and -f. verbose: whether it runs Ansible.
+    untrusted: whether it takes a file that somebody else wrote.
     """
     options: list[Callable[[Command], Command]] = [
         click.option(
@@ -99,6 +170,7 @@ def on_cluster(*file_names: str, verbose: bool = False) -> Callable[[Command], C
             help="File with the vault password.",
         ),
         _flag("--ask-vault-pass", "ask_password", help="Ask for the vault password."),
+        by_caller(untrusted=untrusted),
     ]
     if verbose:
         options.append(
@@ -113,12 +185,13 @@ def on_cluster(*file_names: str, verbose: bool = False) -> Callable[[Command], C
             file: Path,
             password_file: Path | None,
             ask_password: bool,
+            caller: Caller,
             verbose: int = 0,
             **others: Any,
         ) -> Code:
             from otto_run import session
 
-            with session.opened(file, password_file, ask_password, verbose) as here:
+            with session.opened(file, password_file, ask_password, verbose, caller) as here:
                 return body(here, **others)
 
         with_options: Command = command
@@ -150,7 +223,7 @@ def init(path: Path, ansible: bool) -> Code:
 
 
 @app.command()
-@on_cluster(verbose=True)
+@on_cluster(verbose=True, untrusted=True)
 @LIMIT
 @_flag("--exit-code", help="Exit with 3 when there is something to do.")
 @AS_JSON
@@ -172,7 +245,7 @@ def plan(
 
 @app.command()
 @click.argument("saved", type=PATH, metavar="[PLAN]", required=False)
-@on_cluster(verbose=True)
+@on_cluster(verbose=True, untrusted=True)
 @LIMIT
 @YES
 @_flag("--check", help="Only look: the same as plan.")
@@ -383,7 +456,7 @@ def rotate(here: Session, nodes: Sequence[str], ca: bool, accept: bool) -> Code:
 
 
 @app.command()
-@on_cluster()
+@on_cluster(untrusted=True)
 @LIMIT
 @AS_JSON
 @ACCEPT
@@ -398,11 +471,12 @@ def doctor(here: Session, limit: Sequence[str], as_json: bool, accept: bool) -> 
 @click.argument("compose", type=PATH)
 @click.option("--node", help="The node that its services are to run on.")
 @click.option("--name", help="The compose project, whose networks and volumes they use.")
-def import_(compose: Path, node: str | None, name: str | None) -> Code:
+@by_caller(untrusted=True)
+def import_(compose: Path, node: str | None, name: str | None, caller: Caller) -> Code:
     """Print a compose file as services of otto.yaml; `stacks:` takes one without this."""
     from otto_run import importer
 
-    print(importer.imported(compose, node=node, name=name), end="")
+    print(importer.imported(compose, node=node, name=name, caller=caller), end="")
     return Code.DONE
 
 

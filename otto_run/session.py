@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.otto.cluster.plugins.module_utils import ssh_way
+from ansible_collections.otto.cluster.plugins.module_utils.caller import ONESELF, Caller
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import Cluster, Node
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_file
 from ansible_collections.otto.cluster.plugins.module_utils.errors import nearest
@@ -22,8 +23,8 @@ from ansible_collections.otto.cluster.plugins.module_utils.target import targets
 from ansible_collections.otto.cluster.plugins.plugin_utils.access import Access, access
 from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root
 
-from otto_run import render
-from otto_run.exits import Code, Stop
+from otto_run import render, strangers
+from otto_run.exits import Code, Stop, again
 from otto_run.failures import Failure
 from otto_run.paths import StatePaths, control_sockets
 from otto_run.vault import Vault
@@ -59,21 +60,34 @@ class Session:
     cluster: Cluster
     vault: Vault
     verbosity: int = 0
+    caller: Caller = ONESELF
 
     @classmethod
-    def open(cls, file: Path, vault: Vault, verbosity: int) -> Session:
+    def open(cls, file: Path, vault: Vault, verbosity: int, caller: Caller = ONESELF) -> Session:
         """Read the cluster file. Raises ClusterFileError, or Stop when there is no file."""
+        if caller.untrusted and not caller.known_hosts:
+            raise Stop(
+                Code.USAGE,
+                "An untrusted file reaches hosts alone whose keys you give\n"
+                f"    next      {again('--known-hosts', 'FILE')}",
+            )
         if not file.exists():
             raise Stop(
                 Code.USAGE,
                 f"no {file.name} here ({file.absolute().parent}); `otto-run init` writes one",
             )
-        cluster = load_file(
-            str(file),
-            environ=os.environ,
-            vault=vault.decrypt if vault.password_file else None,
+        cluster, caller = strangers.with_files(
+            lambda given: load_file(
+                str(file),
+                environ=os.environ,
+                vault=vault.decrypt if vault.password_file else None,
+                caller=given,
+            ),
+            caller,
+            asker(),
+            say,
         )
-        return cls(file.absolute(), cluster, vault, verbosity)
+        return cls(file.absolute(), cluster, vault, verbosity, caller)
 
     @cached_property
     def paths(self) -> StatePaths:
@@ -175,6 +189,7 @@ class Session:
                     verbosity=max(0, self.verbosity - 1),
                     variables=variables or {},
                     vault_password_file=self.vault.password_file,
+                    caller=self.caller,
                 ),
                 seen.handle,
                 keep=keep,
@@ -184,6 +199,13 @@ class Session:
     def trust(self, limit: Sequence[str], *, accept: bool) -> None:
         """Make the host keys known, or stop."""
         from otto_run import hostkeys
+
+        if accept and self.caller.untrusted:
+            raise Stop(
+                Code.USAGE,
+                "--accept-new-host-keys does not go with --untrusted\n"
+                f"    next      add the hosts' keys to {self.known_hosts}",
+            )
 
         hostkeys.first_contact(
             self.chosen(limit), self.known_hosts, accept=accept, ask=asker(), say=say
@@ -261,10 +283,10 @@ class Session:
 
 @contextlib.contextmanager
 def opened(
-    file: Path, password_file: Path | None, ask_password: bool, verbosity: int
+    file: Path, password_file: Path | None, ask_password: bool, verbosity: int, caller: Caller
 ) -> Iterator[Session]:
     """A session, with the vault's password for as long as it lasts."""
     from otto_run import vault
 
     with vault.opened(password_file, ask_password) as keys:
-        yield Session.open(file, keys, verbosity)
+        yield Session.open(file, keys, verbosity, caller)

@@ -47,6 +47,7 @@ def otto_run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
             **os.environ,
             "OTTO_STATE": str(folder / "state"),
             "NO_COLOR": "1",
+            "OTTO_ALLOW_FILES_FROM": str(compose.HERE),
             "PATH": f"{BIN}:{os.environ['PATH']}",
         },
         capture_output=True,
