@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.otto.cluster.plugins.module_utils.caller import Caller
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_file
 from ansible_collections.otto.cluster.plugins.module_utils.target import targets
 
@@ -81,7 +82,8 @@ def test_all_of_them_come_up_and_stay_as_they_are(
     """One apply: every service runs and is healthy, a migration has ended; then nothing to do."""
     done = otto_run(folder, "apply", "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
-    wanted = targets(load_file(str(folder / "otto.yaml"), environ={}))
+    caller = Caller(folders=(str(compose.HERE),))
+    wanted = targets(load_file(str(folder / "otto.yaml"), environ={}, caller=caller))
     for name in ("rpi-01", "rpi-02"):
         found = containers(lab_hosts[name])
         assert {one["service"] for one in found} == set(wanted[name].services)

@@ -269,7 +269,7 @@ class _Reader:
         return Mqtt(**values)
 
     def _check_ca(self, said: dict[str, Any]) -> None:
-        """The CA's file, where it really lies: that it is read from, later, when links may differ."""
+        """The CA's file, as the place where it lies now: a link may lead elsewhere later."""
         if said.get("ca") in (None, SYSTEM_CA):
             return
         try:
