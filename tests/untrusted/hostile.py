@@ -32,8 +32,8 @@ VARIABLE = "OTTO_TEST_CANARY"
 
 @dataclass(frozen=True)
 class Hostile:
-    """files: path -> text. links: path -> where it leads. says: what the refusal says; "" for a file
-    that is taken, and does no harm."""
+    """files: path -> text. links: path -> where it leads. says: what the refusal says; "" for a
+    file that is taken, and does no harm."""
 
     name: str
     files: Mapping[str, str]

@@ -115,7 +115,8 @@ def test_there_are_enough_of_them() -> None:
     assert len(names) == len(set(names)) >= 40
 
 
-def test_nothing_outside_was_touched(refused: dict[str, Any], place: Path) -> None:
+@pytest.mark.usefixtures("refused")
+def test_nothing_outside_was_touched(place: Path) -> None:
     """After all of them: what lies outside is as it was, no key was written, no command ran."""
     fresh = place / "fresh"
     write_outside(fresh)

@@ -549,6 +549,15 @@ def _update(raw: Any, at: At) -> dict[str, Any] | None:
     return found
 
 
+INCLUDES = Row(
+    "include",
+    as_it_stands,
+    _INCLUDES,
+    "Compose files whose services belong to this file.",
+    reach=FILE,
+)
+"""Read before the rest of a file is, of otto.yaml and of a compose file."""
+
 TOP = (
     Row("cluster", _cluster, {}, "The cluster itself.", required=True, reach=VALUE),
     Row(
@@ -567,13 +576,7 @@ TOP = (
         "Compose files that are taken as they are, and where.",
         reach=VALUE,
     ),
-    Row(
-        "include",
-        as_it_stands,
-        _INCLUDES,
-        "Compose files whose services belong to this file.",
-        reach=FILE,
-    ),
+    INCLUDES,
     Row(
         "profiles",
         as_it_stands,

@@ -21,6 +21,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.cluster_tables import
     ENV_FILE,
     EXTENDS,
     INCLUDE,
+    INCLUDES,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.compose_merge import (
     merge_files,
@@ -34,7 +35,6 @@ from ansible_collections.otto.cluster.plugins.module_utils.option_refused import
 from ansible_collections.otto.cluster.plugins.module_utils.option_table import OPTIONS
 from ansible_collections.otto.cluster.plugins.module_utils.option_text import At, matching, plain
 from ansible_collections.otto.cluster.plugins.module_utils.pieces import File, Piece, Place
-from ansible_collections.otto.cluster.plugins.module_utils.reach import declared
 from ansible_collections.otto.cluster.plugins.module_utils.withheld import (
     WITHHELD,
     Withheld,
@@ -108,11 +108,8 @@ def _is_service(piece: Piece, files: Files, needs: str = "") -> bool:
         files.tell(piece, "is not valid", found=piece.plain(), expected=expected)
         return False
     good = True
-    for key in piece.value.keys() & KEYS if files.caller.untrusted else ():
-        reach = declared(REACH.get(key))
-        if reach.refused:
-            files.tell(piece.value[key], reach.refused, hint=reach.instead)
-            good = False
+    for key in sorted(piece.value.keys() & KEYS):
+        good = files.may_be_set(piece.value[key], REACH.get(key)) and good
     return good
 
 
@@ -164,7 +161,7 @@ class Model:
             section: dict(root.entries(section)) for section in SECTIONS[1:]
         }
         include = root.get("include")
-        if include is not None:
+        if include is not None and files.may_be_set(include, INCLUDES.reach):
             for entry in include.items():
                 self._include(entry)
         size = sum(piece.size for piece in self.services.values())

@@ -32,6 +32,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.pieces import (
     Places,
     pieces_of,
 )
+from ansible_collections.otto.cluster.plugins.module_utils.reach import VALUE, Reach, declared
 from ansible_collections.otto.cluster.plugins.module_utils.source import (
     MAX_BYTES,
     env_file,
@@ -141,6 +142,13 @@ class Files:
             # environ stays referenced: its id is of use only as long as it lives.
             self._read[key] = (environ, self._yaml(piece, absolute, directory, environ))
         return self._read[key][1]
+
+    def may_be_set(self, piece: Piece, reach: Reach | None) -> bool:
+        """Whether the file may have the key of a piece; told where it may not."""
+        why = declared(reach) if self.caller.untrusted else VALUE
+        if why.refused:
+            self.tell(piece, why.refused, hint=why.instead)
+        return not why.refused
 
     def may_be_named(self, piece: Piece, path: str) -> bool:
         """Whether a piece may name what lies at an absolute path; told where it may not."""
