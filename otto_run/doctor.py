@@ -171,7 +171,7 @@ def _examine(node: Any, mqtt: _Broker | None, known_hosts: Path) -> Diagnosis:
     script = f"P = {parameters!r}\n{_PROBE}"
     if node.is_local:
         began = time.time()
-        done = _run([sys.executable, "-"], script)
+        done = _run([sys.executable, "-I", "-"], script)
         return Diagnosis(node.id, tuple(_answers(node, mqtt, done, began, known_hosts)))
     checks = [_reach(node, known_hosts)]
     if checks[0].state == "fail":

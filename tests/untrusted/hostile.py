@@ -19,7 +19,7 @@ WEB = "services: {web: {image: nginx}}\n"
 OUTSIDE = {
     "secret.txt": f"{CANARY}\n",
     "secret.env": f"{CANARY}_KEY={CANARY}\n",
-    "compose.yaml": f"services: {{x: {{image: {CANARY}}}}}\n",
+    "compose.yaml": f"services: {{xx: {{image: {CANARY}}}}}\n",
     ".env": f"TAG={CANARY}\n",
     "shadow": f"root:$6${CANARY}$hash:19000:0:99999:7:::\n",
     "id_rsa": f"-----BEGIN OPENSSH PRIVATE KEY-----\n{CANARY}\n-----END OPENSSH PRIVATE KEY-----\n",
@@ -134,10 +134,10 @@ FILES = (
     Hostile("env-file-link", {"otto.yaml": HEAD + _ENV_FILE % "v.env"}, _OUTSIDE,
             {"v.env": "{out}/secret.env"}),
     _otto("label-file", "services: {web: {image: n, label_file: '{out}/secret.env'}}\n", _OUTSIDE),
-    _otto("extends-absolute", "services: {web: {extends: {file: '{out}/compose.yaml', service: x}}"
+    _otto("extends-absolute", "services: {web: {extends: {file: '{out}/compose.yaml', service: xx}}"
           "}\n", _OUTSIDE),
-    _otto("extends-parent", "services: {web: {extends: {file: ../out/compose.yaml, service: x}}}\n",
-          _OUTSIDE),
+    _otto("extends-parent", "services: {web: {extends: {file: ../out/compose.yaml, service: xx}}"
+          "}\n", _OUTSIDE),
     *(
         _otto(f"include-{name}", f"include: ['{{out}}/{name}']\n" + WEB, _OUTSIDE)
         for name in ("compose.yaml", "shadow", "id_rsa", "kube.yaml")
@@ -145,30 +145,30 @@ FILES = (
     Hostile("include-link", {"otto.yaml": HEAD + "include: [i.yaml]\n" + WEB}, _OUTSIDE,
             {"i.yaml": "{out}/compose.yaml"}),
     Hostile("include-project", {"otto.yaml": HEAD + "include: [{path: i.yaml, project_directory: "
-            "'{out}'}]\n", "i.yaml": "services: {x: {image: 'n:${TAG}'}}\n"}, _OUTSIDE),
+            "'{out}'}]\n", "i.yaml": "services: {xx: {image: 'n:${TAG}'}}\n"}, _OUTSIDE),
     Hostile("include-env-file", {"otto.yaml": HEAD + "include: [{path: i.yaml, env_file: "
-            "'{out}/.env'}]\n", "i.yaml": "services: {x: {image: 'n:${TAG}'}}\n"}, _OUTSIDE),
+            "'{out}/.env'}]\n", "i.yaml": "services: {xx: {image: 'n:${TAG}'}}\n"}, _OUTSIDE),
     _otto("stack-absolute", "stacks: [{compose: '{out}/compose.yaml'}]\n", _OUTSIDE),
     _otto("stack-parent", "stacks: [{compose: ../out/compose.yaml}]\n", _OUTSIDE),
     Hostile("stack-linked-folder", {"otto.yaml": HEAD + "stacks: [{compose: s/compose.yaml}]\n"},
             _OUTSIDE, {"s": "{out}"}),
     Hostile("stack-env-file", {"otto.yaml": HEAD + "stacks: [{compose: s/c.yaml, env_file: "
-            "'{out}/.env'}]\n", "s/c.yaml": "services: {x: {image: 'n:${TAG}'}}\n"}, _OUTSIDE),
-    _stack("stack-env-link", "services: {x: {image: 'n:${TAG}'}}\n", _OUTSIDE,
+            "'{out}/.env'}]\n", "s/c.yaml": "services: {xx: {image: 'n:${TAG}'}}\n"}, _OUTSIDE),
+    _stack("stack-env-link", "services: {xx: {image: 'n:${TAG}'}}\n", _OUTSIDE,
            {"shop/.env": "{out}/.env"}),
-    _stack("stack-bind-file", "services: {x: {image: n, volumes: ['../../out/secret.txt:/s']}}\n",
+    _stack("stack-bind-file", "services: {xx: {image: n, volumes: ['../../out/secret.txt:/s']}}\n",
            _OUTSIDE),
-    _stack("stack-bind-folder", "services: {x: {image: n, volumes: ['../../out/folder:/s:ro']}}\n",
+    _stack("stack-bind-folder", "services: {xx: {image: n, volumes: ['../../out/folder:/s:ro']}}\n",
            _OUTSIDE),
-    _stack("stack-bind-link", "services: {x: {image: n, volumes: ['./s.txt:/s']}}\n", _OUTSIDE,
+    _stack("stack-bind-link", "services: {xx: {image: n, volumes: ['./s.txt:/s']}}\n", _OUTSIDE,
            {"shop/s.txt": "{out}/secret.txt"}),
-    _stack("stack-bind-link-within", "services: {x: {image: n, volumes: ['./d:/s:ro']}}\n",
+    _stack("stack-bind-link-within", "services: {xx: {image: n, volumes: ['./d:/s:ro']}}\n",
            _OUTSIDE, {"shop/d/s.txt": "{out}/secret.txt"}),
-    _stack("stack-bind-linked-folder", "services: {x: {image: n, volumes: ['./d:/s:ro']}}\n",
+    _stack("stack-bind-linked-folder", "services: {xx: {image: n, volumes: ['./d:/s:ro']}}\n",
            _OUTSIDE, {"shop/d": "{out}/folder"}),
-    _stack("stack-of-the-neighbour", "services: {x: {image: n, env_file: ../other/.env}}\n",
+    _stack("stack-of-the-neighbour", "services: {xx: {image: n, env_file: ../other/.env}}\n",
            _OUTSIDE, **{"other/.env": f"TAG={CANARY}\n"}),
-    _stack("stack-secret", "services: {x: {image: n}}\nsecrets: {s: {file: '{out}/secret.txt'}}\n",
+    _stack("stack-secret", "services: {xx: {image: n}}\nsecrets: {s: {file: '{out}/secret.txt'}}\n",
            _OUTSIDE),
     Hostile("dot-env-link", {"otto.yaml": HEAD + "services: {web: {image: 'n:${TAG}'}}\n"},
             _OUTSIDE, {".env": "{out}/.env"}),
@@ -246,10 +246,10 @@ WRITES = (
     _otto("service-name", "services: {../../x: {image: n}}\n", "is not valid"),
     _otto("secret-name", WEB + "secrets: {../../x: {content: y}}\n", "is no name"),
     _otto("stack-name", "stacks: [{compose: c.yaml, name: ../x}]\n", "is not valid",
-          **{"c.yaml": "services: {x: {image: n}}\n"}),
+          **{"c.yaml": "services: {xx: {image: n}}\n"}),
 )  # fmt: skip
 
-_STACK_VARIABLE = "services: {x: {image: 'n:${%s}'}}\n"
+_STACK_VARIABLE = "services: {xx: {image: 'n:${%s}'}}\n"
 VARIABLES = (
     *(
         _otto(f"variable-{name}", text.replace("V", VARIABLE), _WITHHELD)
@@ -280,7 +280,42 @@ VARIABLES = (
 )  # fmt: skip
 
 _JINJA = "{{ lookup('pipe', 'touch {out}/ran') }}"
+_PYTHON = "open('{out}/ran', 'w')\n"
+_SETTINGS = (
+    "[defaults]\nlibrary = library\ncallback_plugins = callback_plugins\nstdout_callback = evil\n"
+    "action_plugins = action_plugins\nlookup_plugins = lookup_plugins\nvars_plugins = vars_plugins\n"
+    "filter_plugins = filter_plugins\nroles_path = roles\ncollections_path = collections\n"
+    "[ssh_connection]\nssh_executable = ./ssh\n"
+)
+_PLUGINS = ("action", "callback", "connection", "filter", "inventory", "lookup", "vars")
+_MODULES = (
+    "json",
+    "socket",
+    "sitecustomize",
+    "usercustomize",
+    "yaml",
+    "ansible",
+    "otto_run",
+    "click",
+)
+PLANTED: Mapping[str, str] = {
+    "ansible.cfg": _SETTINGS,
+    ".ansible.cfg": _SETTINGS,
+    "ssh": "#!/bin/sh\ntouch {out}/ran\n",
+    "library/target.py": _PYTHON,
+    "roles/agent/tasks/main.yml": f'- debug: {{msg: "{_JINJA}"}}\n',
+    "env/envvars": "ANSIBLE_SSH_EXECUTABLE: ./ssh\n",
+    **{f"{kind}_plugins/{name}.py": _PYTHON for kind in _PLUGINS for name in ("evil", "target")},
+    **{f"{module}.py": _PYTHON for module in _MODULES},
+    **{
+        f"{root}ansible_collections/otto/cluster/plugins/{kind}/{name}.py": _PYTHON
+        for root in ("", "collections/")
+        for kind, name in (("action", "target"), ("inventory", "otto"), ("modules", "node_info"))
+    },
+}
+"""Beside the file: what Ansible, Python and SSH would take from a folder that they run in."""
 TAKEN = (
+    Hostile("planted", {"otto.yaml": HEAD + WEB, **PLANTED}, ""),
     _otto("jinja", f'services: {{web: {{image: n, command: ["{_JINJA}"], environment: {{A: '
           f'"{_JINJA}"}}, labels: {{l: "{_JINJA}"}}, hostname: h}}}}\n', ""),
     _node("jinja-label", f'labels: {{zone: "{_JINJA}"}}', ""),
@@ -289,7 +324,7 @@ TAKEN = (
     _otto("jinja-broker", WEB + f'mqtt: {{host: 127.0.0.2, username: "{_JINJA}", password: "'
           f'{_JINJA}"}}\n', ""),
     _otto("extension", WEB + "x-plugin: {compose: \"lookup('pipe', 'touch {out}/ran')\"}\n", ""),
-    _stack("own", "services: {x: {image: 'n:${TAG}', env_file: v.env, volumes: ['./f:/f']}}\n", "",
+    _stack("own", "services: {xx: {image: 'n:${TAG}', env_file: v.env, volumes: ['./f:/f']}}\n", "",
            **{"shop/.env": "TAG=1\n", "shop/v.env": "A=1\n", "shop/f": "f\n"}),
 )  # fmt: skip
 

@@ -149,8 +149,7 @@ def test_a_row_that_declares_nothing_is_refused(table: str, row: Row, tmp_path: 
                 if key.startswith(f"{row.key}:"):
                     text = text.replace(f"{key}, ", "", 1)
         (tmp_path / "c.yaml").write_text(
-            "services: {x: {image: n}}\n"
-            + (f"{row.key}: x\n" if row.key != "services" else "")
+            "services: {x: {image: n}}\n" + (f"{row.key}: x\n" if row.key != "services" else "")
         )
         assert UNDECLARED.refused in told(tmp_path, text)
     finally:

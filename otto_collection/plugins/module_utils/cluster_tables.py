@@ -122,6 +122,7 @@ HOST_REACH = Reach(
     "SSH connects to it; localhost, or no user, is the control machine itself",
     "another machine, whose key `--known-hosts` has",
 )
+ENGINE_REACH = Reach("of a local node: Otto connects to it", "of another machine")
 IDENTITY_REACH = given("SSH logs in with the key", "--identity-file")
 JUMP_REACH = given("SSH goes through the host", "--jump")
 PYTHON_REACH = never(
@@ -215,7 +216,7 @@ NODE = (
         reach=VALUE),
     Row("docker_url", matching(_DOCKER_URL, "unix:///path or tcp://host:port"),
         pattern_of(_DOCKER_URL), f"Where the node finds its engine; {DOCKER_URL} if left out.",
-        reach=VALUE),
+        reach=ENGINE_REACH),
     Row("labels", read_labels, LABELS, "Labels, for services to be placed by and for groups.",
         reach=VALUE),
     Row("state_dir", absolute, pattern_of("/.+"), "Where Otto keeps the node's target.",
