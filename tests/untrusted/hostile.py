@@ -283,7 +283,8 @@ _JINJA = "{{ lookup('pipe', 'touch {out}/ran') }}"
 _PYTHON = "open('{out}/ran', 'w')\n"
 _SETTINGS = (
     "[defaults]\nlibrary = library\ncallback_plugins = callback_plugins\nstdout_callback = evil\n"
-    "action_plugins = action_plugins\nlookup_plugins = lookup_plugins\nvars_plugins = vars_plugins\n"
+    "action_plugins = action_plugins\nlookup_plugins = lookup_plugins\n"
+    "vars_plugins = vars_plugins\n"
     "filter_plugins = filter_plugins\nroles_path = roles\ncollections_path = collections\n"
     "[ssh_connection]\nssh_executable = ./ssh\n"
 )
