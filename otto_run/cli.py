@@ -56,10 +56,11 @@ def seed_cluster() -> None:
 def _nodes(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     """What the shell offers where nodes are asked for; nothing where the file cannot be read."""
     from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_file
+    from ansible_collections.otto.cluster.plugins.module_utils.errors import ClusterFileError
 
     try:
         cluster = load_file(str(context.params.get("file") or OTTO_YAML), environ=os.environ)
-    except (OttoError, OSError):
+    except (ClusterFileError, OttoError, OSError):
         return []
     before, comma, last = begun.rpartition(",")
     return [f"{before}{comma}{node.id}" for node in cluster.nodes if node.id.startswith(last)]

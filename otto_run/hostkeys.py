@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.ssh_way import way
+from ansible_collections.otto.cluster.plugins.plugin_utils.host_key_file import Keeper, is_key
 
 from otto_run import ssh
 from otto_run.exits import Code, Stop, again
-from otto_run.keeping import Keeper, is_key
 
 _PREFERRED = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
 _SCAN_SECONDS = 5

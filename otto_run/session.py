@@ -21,6 +21,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import nearest
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target
 from ansible_collections.otto.cluster.plugins.module_utils.target import targets
 from ansible_collections.otto.cluster.plugins.plugin_utils.access import Access, access
+from ansible_collections.otto.cluster.plugins.plugin_utils.host_key_file import Keeper
 from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root
 
 from otto_run import render, strangers
@@ -87,6 +88,8 @@ class Session:
             asker(),
             say,
         )
+        if cluster.known_hosts and not caller.untrusted:
+            Keeper(cluster.known_hosts)  # the file names it, and might name any
         return cls(file.absolute(), cluster, vault, verbosity, caller)
 
     @cached_property

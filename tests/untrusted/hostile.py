@@ -241,7 +241,9 @@ WRITES = (
     *(
         _whole(f"node-id-{number}", f"cluster: {{name: h}}\nnodes: [{{id: {name}, host: 127.0.0.2, "
                f"user: pi}}]\nservices: []\n", ".id\n")
-        for number, name in enumerate(("../../x", "'{{ x }}'", "'a:&b'", "'!a'", "'a,b'", "all"))
+        for number, name in enumerate(
+            ("../../x", "'{{ x }}'", "'a:&b'", "'!a'", "'a,b'", "all", "localhost", "127.0.0.1")
+        )
     ),
     _otto("service-name", "services: {../../x: {image: n}}\n", "is not valid"),
     _otto("secret-name", WEB + "secrets: {../../x: {content: y}}\n", "is no name"),

@@ -8,9 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
-from otto_run.exits import Stop
-from otto_run.keeping import Keeper
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.plugin_utils.host_key_file import Keeper
 
 BLOB = "AAAAC3NzaC1lZDI1NTE5AAAAIAkbhJ8pkp1mX87/IBFgzw4UlumxNTaFRgb2EncLUy/e"
 LINE = f"restrict ssh-ed25519 {BLOB}"
@@ -44,10 +43,10 @@ def test_a_file_of_anything_else_is_left_alone(tmp_path: Path, name: str, text: 
     file = tmp_path / name
     if text is not None:
         file.write_text(text)
-    with pytest.raises(Stop) as stop:
+    with pytest.raises(OttoError) as stop:
         Keeper(file)
-    assert "Otto writes no host keys to" in stop.value.message
-    assert "known_hosts: another file" in stop.value.message
+    assert "Otto keeps no host keys in" in stop.value.message
+    assert "known_hosts: another file" in stop.value.next
     assert (file.read_text() if file.exists() else None) == text
 
 
@@ -91,23 +90,23 @@ def test_a_link_is_followed_before_it_is_looked_at(tmp_path: Path) -> None:
     victim = tmp_path / ".bashrc"
     file = tmp_path / "known_hosts"
     file.symlink_to(victim)
-    with pytest.raises(Stop):
+    with pytest.raises(OttoError):
         Keeper(file)
     victim.write_text("true\n")
-    with pytest.raises(Stop):
+    with pytest.raises(OttoError):
         Keeper(file)
     file.unlink()
     keeper = Keeper(file)
     file.symlink_to(victim)
-    with pytest.raises(Stop):
+    with pytest.raises(OttoError):
         keeper.append([LINE])
     assert victim.read_text() == "true\n"
 
 
 def test_no_folder_is_made_and_no_pipe_is_waited_for(tmp_path: Path) -> None:
-    with pytest.raises(Stop, match="mkdir"):
-        Keeper(tmp_path / "no" / "known_hosts")
+    with pytest.raises(OttoError, match="mkdir"):
+        Keeper(tmp_path / "no" / "known_hosts").append([LINE])
     os.mkfifo(tmp_path / "known_hosts")
-    with pytest.raises(Stop, match="it is no file"):
+    with pytest.raises(OttoError, match="it is no file"):
         Keeper(tmp_path / "known_hosts")
     assert not (tmp_path / "no").exists()

@@ -143,6 +143,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.target import (
     logins,
     targets,
 )
+from ansible_collections.otto.cluster.plugins.plugin_utils.host_key_file import Keeper
 from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root
 
 _NAMES = ("otto.yaml", "otto.yml")
@@ -190,6 +191,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             cluster = load_file(
                 _shown(path), environ=os.environ, vault=_vault(loader), caller=caller
             )
+            if cluster.known_hosts and not caller.untrusted:
+                Keeper(cluster.known_hosts)
         except ClusterFileError as error:
             # The page starts on a line of its own: Ansible puts its own words before it.
             raise AnsibleParserError("otto.yaml is not usable\n" + str(error)) from None

@@ -31,6 +31,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.caller import ONESELF
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import (
     DEFAULT_NETWORK,
     KEEP_IMAGES,
+    LOCAL_HOSTS,
     SYSTEM_CA,
     Cluster,
     Login,
@@ -488,6 +489,10 @@ class _Reader:
                 found=f"host: {node.host}, docker_url: {node.docker_url}",
                 expected="user: NAME for SSH, or host: localhost",
                 hint="docker_url: tcp://host:port reaches an engine without SSH",
+            )
+        if node.id.lower() in LOCAL_HOSTS and not node.is_local:
+            at.sub("id").problem(
+                "means this machine to Ansible", found=node.id, expected="another id"
             )
         if self._caller.untrusted and node.is_local and not node.is_astray:
             at.problem(

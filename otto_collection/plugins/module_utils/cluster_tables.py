@@ -21,6 +21,17 @@ from ansible_collections.otto.cluster.plugins.module_utils.cluster import (
     SYSTEM_CA,
     TLS_PORT,
 )
+from ansible_collections.otto.cluster.plugins.module_utils.cluster_reach import (
+    BROKER_REACH,
+    ENGINE_REACH,
+    HOST_REACH,
+    IDENTITY_REACH,
+    JUMP_REACH,
+    KNOWN_HOSTS_REACH,
+    PYTHON_REACH,
+    STATE_REACH,
+    TEMPLATES,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_rows import (
     BOOLEAN,
     LABELS,
@@ -52,14 +63,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.option_text import (
     one_of,
     text,
 )
-from ansible_collections.otto.cluster.plugins.module_utils.reach import (
-    FILE,
-    VALUE,
-    VARIABLE,
-    Reach,
-    given,
-    never,
-)
+from ansible_collections.otto.cluster.plugins.module_utils.reach import FILE, VALUE, VARIABLE
 
 INVENTORY_KEYS = ("plugin", "strict", "compose", "groups", "keyed_groups")
 """Keys of Ansible's constructed inventories: theirs, so `$` means nothing in them."""
@@ -110,36 +114,6 @@ def _plugin(raw: Any, at: At) -> str | None:
 
 
 _port = integer(1, 65535)
-
-# What keys do on the control machine, where it is more than a file or a variable that is read.
-KNOWN_HOSTS_REACH = never(
-    "host keys are read from the file, and one that you agree to is written to it",
-    "names the file that says which hosts are trusted",
-    "remove it: --known-hosts FILE says it",
-)
-BROKER_REACH = Reach("`doctor`, `status` and `up` connect to it, or listen there")
-HOST_REACH = Reach(
-    "SSH connects to it; localhost, or no user, is the control machine itself",
-    "another machine, whose key `--known-hosts` has",
-)
-ENGINE_REACH = Reach("of a local node: Otto connects to it", "of another machine")
-IDENTITY_REACH = given("SSH logs in with the key", "--identity-file")
-JUMP_REACH = given("SSH goes through the host", "--jump")
-PYTHON_REACH = never(
-    "of a local node: the program is run",
-    "names a program to run",
-    "remove it: /usr/bin/python3 is taken",
-)
-STATE_REACH = never(
-    "of a local node: Otto writes into the directory",
-    "names a directory to write to",
-    "remove it: /var/lib/otto is taken",
-)
-TEMPLATES = never(
-    "its templates are run, and a template can run any program",
-    "holds templates for Ansible, which can run any program",
-    "remove it; groups label_<key>_<value> and service_<name> are there without it",
-)
 
 CLUSTER = (
     Row(

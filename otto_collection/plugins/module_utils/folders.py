@@ -44,11 +44,11 @@ class Outside(Exception):
         return {**self._words, "found": found, "outside": self.real if self._ask else ""}
 
 
-class Changed(OSError):
-    """Somebody put a link where none was a moment ago."""
+class NoFile(OSError):
+    """A pipe, a device, a folder: nothing that has an end."""
 
     def __init__(self) -> None:
-        super().__init__(0, "it changed while it was looked at")
+        super().__init__(0, "it is no file")
 
 
 class Folders:
@@ -137,7 +137,7 @@ def _opened(real: str, root: str) -> int:
             os.close(here)
             here = there
         if not stat.S_ISREG(os.fstat(here).st_mode):
-            raise Changed
+            raise NoFile
     except BaseException:
         os.close(here)
         raise

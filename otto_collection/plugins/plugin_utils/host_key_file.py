@@ -1,9 +1,11 @@
+# Copyright (c) 2026 The Otto authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where host keys may be written: otto.yaml names the file, and it might name any.
 
 A line of known_hosts is a command to a shell that reads it at login, and lets somebody in where an
 sshd takes it for authorized_keys. So it goes to a file that holds host keys and nothing else, or to
-a new one whose name says what it is.
+a new one whose name says what it is. SSH gets no other file either: set up so, it writes to it too.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from otto_run.exits import Code, Stop
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 
 _NEW_NAME = re.compile(r"(?:.*[._-])?known_hosts[0-9]?")
 _HOSTS = re.compile(r"\|1\|[A-Za-z0-9+/=]+\|[A-Za-z0-9+/=]+|[^\s\"'=#]+")
@@ -42,18 +44,21 @@ def _is_host_key(line: str) -> bool:
 
 
 class Keeper:
-    """The file that new host keys are written to. Raises Stop where that would be a wrong one."""
+    """The file that new host keys are written to. Raises OttoError where that is a wrong one."""
 
-    def __init__(self, known_hosts: Path) -> None:
+    def __init__(self, known_hosts: str | Path) -> None:
         self._file = Path(os.path.realpath(known_hosts))
         if os.path.lexists(self._file):
-            os.close(self._open())
+            os.close(self._open(os.O_RDONLY))
         else:
             self._check_new()
 
     def append(self, lines: Sequence[str]) -> None:
         """Write lines of known_hosts at its end."""
-        descriptor = self._open()
+        if not self._file.parent.is_dir():
+            parent = shlex.quote(str(self._file.parent))
+            raise self._refused(f"its folder is not there: mkdir {parent}")
+        descriptor = self._open(os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
             size = os.fstat(descriptor).st_size
             torn = size and os.pread(descriptor, 1, size - 1) != b"\n"
@@ -63,11 +68,10 @@ class Keeper:
         finally:
             os.close(descriptor)
 
-    def _open(self) -> int:
-        """The file, looked through again: what is checked is what is written to."""
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    def _open(self, flags: int) -> int:
+        """The file, looked through: what is checked is what is written to."""
         try:
-            descriptor = os.open(self._file, flags, 0o600)
+            descriptor = os.open(self._file, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
         except OSError as error:
             raise self._refused(error.strerror or "it cannot be opened") from None
         try:
@@ -81,7 +85,7 @@ class Keeper:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise self._refused("it is no file")
         with os.fdopen(os.dup(descriptor), encoding="utf-8", errors="replace") as stream:
-            lines = [line for line in stream if line.strip() and not line.startswith("#")]
+            lines = [line for line in stream if line.strip() and line.strip()[0] != "#"]
         if not lines:
             self._check_new()
         elif self._file.name.startswith("authorized_keys"):
@@ -92,14 +96,10 @@ class Keeper:
     def _check_new(self) -> None:
         if not _NEW_NAME.fullmatch(self._file.name):
             raise self._refused("it is new or empty, and not named known_hosts")
-        if not self._file.parent.is_dir():
-            parent = shlex.quote(str(self._file.parent))
-            raise self._refused(f"its folder is not there: mkdir {parent}")
 
-    def _refused(self, why: str) -> Stop:
-        return Stop(
-            Code.USAGE,
-            f"Otto writes no host keys to {self._file}\n"
-            f"    cause     {why}\n"
-            "    next      known_hosts: another file, or leave it out and Otto keeps its own",
+    def _refused(self, why: str) -> OttoError:
+        return OttoError(
+            f"Otto keeps no host keys in {self._file}",
+            cause=why,
+            next="known_hosts: another file, or leave it out and Otto keeps its own",
         )
