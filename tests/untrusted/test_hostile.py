@@ -196,32 +196,39 @@ def test_plan_and_apply_run_nothing_of_a_file(
     assert CANARY not in done.stdout + done.stderr
 
 
-@pytest.mark.hostile
-@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
-def test_the_inventory_plugin_refuses_it_too(case: Hostile, tmp_path: Path) -> None:
-    """Plain Ansible with the variables that otto-run sets: the same rules in its own process."""
-    write_outside(tmp_path / "out")
-    folder = tmp_path / "repo"
-    file = case.write(folder, tmp_path / "out")
-    known = tmp_path / "known_hosts"
-    known.write_text(f"[127.0.0.2]:9 ssh-ed25519 {KEY}\n")
+def test_the_inventory_plugin_refuses_them_too(place: Path) -> None:
+    """Ansible with the variables that otto-run sets: the same rules in its own process."""
+    sources: list[str] = []
+    for case in REFUSED:
+        file = case.write(place / "ansible" / case.name, place / "out")
+        sources += ["-i", str(file)]
+    (place / "ansible" / "out").symlink_to(place / "out")
+    good = TAKEN[-1].write(place / "ansible" / "good", place / "out")
     done = subprocess.run(
-        [BIN / "ansible-inventory", "-i", file.name, "--list"],
-        cwd=folder,
+        [BIN / "ansible-inventory", *sources, "-i", str(good), "--list"],
+        cwd=place,
         env={
-            **environment(tmp_path),
+            **environment(place),
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
+            "ANSIBLE_INVENTORY_ENABLED": "otto.cluster.otto",
+            "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "False",
             "OTTO_UNTRUSTED": "1",
-            "OTTO_KNOWN_HOSTS": str(known),
+            "OTTO_KNOWN_HOSTS": str(place / "known_hosts"),
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
-    assert done.returncode != 0
+    assert done.returncode == 0, done.stderr[-2000:]
+    hosts = json.loads(done.stdout)["_meta"]["hostvars"]
+    assert list(hosts) == ["a"], done.stderr  # the good one's
+    said = str(hosts["a"]["ansible_ssh_common_args"])
+    assert "GlobalKnownHostsFile=/dev/null" in said
+    assert ".ssh/known_hosts" not in said
+    for case in REFUSED:
+        assert case.says.split("\n")[0] in done.stderr, case.name
     assert CANARY not in (done.stdout + done.stderr).replace(f"{CANARY}_KEY", "")
-    assert not (tmp_path / "out" / "ran").exists()
+    assert not (place / "out" / "ran").exists()
 
 
 @pytest.mark.hostile

@@ -249,6 +249,33 @@ def test_at_a_terminal_one_question_is_asked(tmp_path: Path) -> None:
         assert f"{tmp_path}/out/secret.txt".encode() in said
 
 
+@pytest.mark.parametrize("command", ["doctor", "plan", "ansible-inventory"])
+def test_a_known_hosts_that_is_none_is_refused(tmp_path: Path, command: str) -> None:
+    """By each door, before SSH is given the file: told to accept keys it would write to it."""
+    (tmp_path / ".bashrc").write_text("true\n")
+    text = HEAD.replace("name: home", "name: home, known_hosts: .bashrc") + WEB
+    (tmp_path / "otto.yaml").write_text(text)
+    if command == "ansible-inventory":
+        done = subprocess.run(
+            [BIN / command, "-i", "otto.yaml", "--list"],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+                "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
+                "OTTO_STATE": str(tmp_path / "state"),
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    else:
+        done = typed(tmp_path, command, "--accept-new-host-keys")
+    assert done.returncode != 0
+    assert "Otto keeps no host keys in" in done.stdout + done.stderr
+    assert (tmp_path / ".bashrc").read_text() == "true\n"
+
+
 def test_what_lies_beside_the_file_is_not_imported(tmp_path: Path) -> None:
     """`doctor` of a local node runs Python, which would look for modules where it is typed."""
     (tmp_path / "out").mkdir()
