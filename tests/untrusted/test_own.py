@@ -22,6 +22,9 @@ from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import l
 from ansible_collections.otto.cluster.plugins.module_utils.errors import ClusterFileError, OttoError
 from ansible_collections.otto.cluster.plugins.module_utils.target import targets
 
+from otto_run import runner
+from otto_run.session import Session
+from otto_run.vault import Vault
 from tests.conftest import ROOT
 from tests.untrusted.hostile import (
     CANARY,
@@ -309,3 +312,19 @@ def test_the_flag_means_one_thing() -> None:
     whole = Caller(True, ("A", "B"), "/k", ("/i", "/j"), ("a@b:22", "c,d"), ("/x",))
     assert Caller.of(whole.environment()) == whole
     assert set(Caller().environment()) == set(whole.environment())
+
+
+def test_what_was_typed_goes_to_the_ansible_that_otto_run_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of its variables is set, so that nothing of the shell's own stands in its place."""
+    (tmp_path / "otto.yaml").write_text(HEAD + WEB)
+    monkeypatch.setenv("OTTO_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    asked: list[runner.Request] = []
+    monkeypatch.setattr(runner, "run", lambda request, *_, **__: asked.append(request))
+    whole = Caller(True, ("A",), "/k", ("/i",), ("c@d",))
+    here = Session.open(tmp_path / "otto.yaml", Vault(), 0, whole)
+    here.play("otto.cluster.plan")
+    set_there = runner.environment(asked[0], tmp_path)
+    assert Caller.of(set_there) == whole
