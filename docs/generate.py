@@ -5,7 +5,7 @@
     python docs/generate.py --check  # only says what is not current (exit code 1)
 
 ansible-doc reads DOCUMENTATION without running the file, editors read a schema file, and people
-read otto-yaml.md, compose.md and metrics.md: so the text has to stand in all of them.
+read otto-yaml.md, compose.md, metrics.md and untrusted.md: so the text has to stand in all of them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.otto.cluster.plugins.module_utils import cluster_tables
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_schema import (
     schema as cluster_schema,
 )
+from ansible_collections.otto.cluster.plugins.module_utils.option_reach import REACH
 from ansible_collections.otto.cluster.plugins.module_utils.option_refused import BEFORE, REFUSED
 from ansible_collections.otto.cluster.plugins.module_utils.option_table import OPTIONS, Option
 from ansible_collections.otto.cluster.plugins.module_utils.options import argument_spec
 from ansible_collections.otto.cluster.plugins.module_utils.policy import KEYS
+from ansible_collections.otto.cluster.plugins.module_utils.reach import VALUE, declared
 
 from otto_agent import metrics_table
 
@@ -122,6 +125,41 @@ def policy_keys() -> str:
     return "\n".join(lines) + "\n"
 
 
+REACHING = {
+    "": cluster_tables.TOP,
+    "cluster.": cluster_tables.CLUSTER,
+    "mqtt.": cluster_tables.MQTT,
+    "mqtt.tls.": cluster_tables.TLS,
+    "nodes[].": cluster_tables.NODE,
+    "stacks[].": cluster_tables.STACK,
+    "include[].": cluster_tables.INCLUDE,
+    "registries.*.": cluster_tables.REGISTRY,
+    "secrets.*., configs.*.": cluster_tables.CONTENT,
+}
+
+
+def reach_table() -> str:
+    """A row for each key that does something on the control machine."""
+    found: dict[tuple[str, str], list[str]] = {}
+    keys = [
+        (f"`{prefix}{row.key}`", declared(row.reach))
+        for prefixes, rows in REACHING.items()
+        for row in rows
+        for prefix in prefixes.split(", ")
+    ]
+    keys += [(f"`services.*.{key}`", reach) for key, reach in sorted(REACH.items())]
+    for key, reach in keys:
+        if reach != VALUE:
+            found.setdefault((reach.does, reach.stranger), []).append(key)
+    lines = [
+        "| key | on the control machine | an untrusted file may set it |",
+        "| --- | --- | --- |",
+    ]
+    for (does, stranger), names in found.items():
+        lines.append(f"| {', '.join(names)} | {_cell(does)} | {_cell(stranger)} |")
+    return "\n".join(lines) + "\n"
+
+
 def metric_tables() -> str:
     """A row for each number of the host, and of a container."""
     parts = []
@@ -194,6 +232,11 @@ WRITTEN: Mapping[str, Callable[[str], str]] = {
         "<!-- keys of a policy: written by docs/generate.py -->\n",
         "<!-- end of the keys of a policy -->\n",
         policy_keys,
+    ),
+    "docs/untrusted.md": between(
+        "<!-- keys: written by docs/generate.py -->\n",
+        "<!-- end of the keys -->\n",
+        reach_table,
     ),
     "docs/otto.schema.json": lambda _: schema(),
 }

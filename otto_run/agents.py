@@ -79,7 +79,8 @@ class LocalAgents:
             try:
                 child.process = subprocess.Popen(
                     [
-                        *(sys.executable, "-m", "otto_agent", "--until-eof"),
+                        # -P: what lies where otto-run is typed is not imported.
+                        *(sys.executable, "-P", "-m", "otto_agent", "--until-eof"),
                         *("--config", str(child.config)),
                     ],
                     # Nothing is ever written there: it ends when we do, however we do.

@@ -20,6 +20,8 @@ from otto_run import ends
 from otto_run.exits import Code, Stop
 
 if TYPE_CHECKING:
+    from ansible_collections.otto.cluster.plugins.module_utils.caller import Caller
+
     from otto_run.session import Session
 
 Command = Callable[..., Code]
@@ -54,10 +56,11 @@ def seed_cluster() -> None:
 def _nodes(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     """What the shell offers where nodes are asked for; nothing where the file cannot be read."""
     from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_file
+    from ansible_collections.otto.cluster.plugins.module_utils.errors import ClusterFileError
 
     try:
         cluster = load_file(str(context.params.get("file") or OTTO_YAML), environ=os.environ)
-    except (OttoError, OSError):
+    except (ClusterFileError, OttoError, OSError):
         return []
     before, comma, last = begun.rpartition(",")
     return [f"{before}{comma}{node.id}" for node in cluster.nodes if node.id.startswith(last)]
@@ -78,13 +81,80 @@ YES = _flag("--yes", "-y", help="Ask nothing.")
 ACCEPT = _flag("--accept-new-host-keys", "accept", help="Trust hosts that were never met before.")
 
 
+_UNTRUSTED = (
+    _flag(
+        "--untrusted",
+        help="Somebody else wrote the file: it gets what the options below give, and no more.",
+    ),
+    click.option(
+        "--known-hosts",
+        type=PATH,
+        metavar="FILE",
+        help="Untrusted: host keys come from here, and from nowhere else.",
+    ),
+    click.option(
+        "--var",
+        "variables",
+        multiple=True,
+        metavar="NAME",
+        help="Untrusted: it gets this variable of the environment.",
+    ),
+    click.option(
+        "--identity-file",
+        "identity_files",
+        type=PATH,
+        multiple=True,
+        metavar="FILE",
+        help="Untrusted: SSH may log in with this key.",
+    ),
+    click.option(
+        "--jump",
+        "jumps",
+        multiple=True,
+        metavar="HOST",
+        help="Untrusted: SSH may go through this host, as the file writes it.",
+    ),
+)
+_ALLOW = click.option(
+    "--allow-files-from",
+    "folders",
+    type=PATH,
+    multiple=True,
+    metavar="DIR",
+    help="The file may name files that lie here, besides its own folder.",
+)
+
+
+def by_caller(*, untrusted: bool = False) -> Callable[[Command], Command]:
+    """Options that say what a file may have; the command gets them as `caller`.
+
+    untrusted: whether the command takes a file that somebody else wrote.
+    """
+
+    def decorate(body: Command) -> Command:
+        @functools.wraps(body)
+        def command(**said: Any) -> Code:
+            from otto_run import strangers
+
+            given = {name: said.pop(name) for name in strangers.OPTIONS if name in said}
+            return body(caller=strangers.caller(given, untrusted=untrusted), **said)
+
+        with_options: Command = command
+        for option in reversed((*(_UNTRUSTED if untrusted else ()), _ALLOW)):
+            with_options = option(with_options)
+        return with_options
+
+    return decorate
+
+
 def on_cluster(
-    *file_names: str, verbose: bool = False, changes: str = ""
+    *file_names: str, verbose: bool = False, changes: str = "", untrusted: bool = False
 ) -> Callable[[Command], Command]:
     """Options that say which cluster; the command gets it as a `Session`, opened.
 
     file_names: how the file is asked for, else --file and -f. verbose: whether it runs Ansible.
     changes: name of a command that changes something: the audit log has it.
+    untrusted: whether it takes a file that somebody else wrote.
     """
     options: list[Callable[[Command], Command]] = [
         click.option(
@@ -102,6 +172,7 @@ def on_cluster(
             help="File with the vault password.",
         ),
         _flag("--ask-vault-pass", "ask_password", help="Ask for the vault password."),
+        by_caller(untrusted=untrusted),
     ]
     if verbose:
         options.append(
@@ -116,13 +187,14 @@ def on_cluster(
             file: Path,
             password_file: Path | None,
             ask_password: bool,
+            caller: Caller,
             verbose: int = 0,
             **others: Any,
         ) -> Code:
             from otto_run import session
 
             if not changes or others.get("check"):
-                with session.opened(file, password_file, ask_password, verbose) as here:
+                with session.opened(file, password_file, ask_password, verbose, caller) as here:
                     return body(here, **others)
             from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root
 
@@ -130,7 +202,7 @@ def on_cluster(
 
             with (
                 audit.Watch(state_root(os.environ), changes, file, session.say) as watch,
-                session.opened(file, password_file, ask_password, verbose, watch) as here,
+                session.opened(file, password_file, ask_password, verbose, caller, watch) as here,
             ):
                 watch.begin(here.cluster.name, _asked_for(here, others))
                 return watch.ended(body(here, **others))
@@ -177,7 +249,7 @@ def init(path: Path, ansible: bool) -> Code:
 
 
 @app.command()
-@on_cluster(verbose=True)
+@on_cluster(verbose=True, untrusted=True)
 @LIMIT
 @_flag("--exit-code", help="Exit with 3 when there is something to do.")
 @AS_JSON
@@ -199,7 +271,7 @@ def plan(
 
 @app.command()
 @click.argument("saved", type=PATH, metavar="[PLAN]", required=False)
-@on_cluster(verbose=True, changes="apply")
+@on_cluster(verbose=True, changes="apply", untrusted=True)
 @LIMIT
 @YES
 @_flag("--check", help="Only look: the same as plan.")
@@ -425,7 +497,7 @@ def rotate(here: Session, nodes: Sequence[str], ca: bool, accept: bool) -> Code:
 
 
 @app.command()
-@on_cluster()
+@on_cluster(untrusted=True)
 @LIMIT
 @AS_JSON
 @ACCEPT
@@ -459,11 +531,12 @@ def policy_init(here: Session, node: str) -> Code:
 @click.argument("compose", type=PATH)
 @click.option("--node", help="The node that its services are to run on.")
 @click.option("--name", help="The compose project, whose networks and volumes they use.")
-def import_(compose: Path, node: str | None, name: str | None) -> Code:
+@by_caller(untrusted=True)
+def import_(compose: Path, node: str | None, name: str | None, caller: Caller) -> Code:
     """Print a compose file as services of otto.yaml; `stacks:` takes one without this."""
     from otto_run import importer
 
-    print(importer.imported(compose, node=node, name=name).text, end="")
+    print(importer.imported(compose, node=node, name=name, caller=caller).text, end="")
     return Code.DONE
 
 

@@ -176,7 +176,7 @@ def _examine(node: Any, mqtt: _Broker | None, known_hosts: Path) -> Diagnosis:
     script = f"P = {parameters!r}\n{_PROBE}"
     if node.is_local:
         began = time.time()
-        done = _run([sys.executable, "-"], script)
+        done = _run([sys.executable, "-I", "-"], script)
         return Diagnosis(node.id, tuple(_answers(node, mqtt, done, began, known_hosts)))
     checks = [_reach(node, known_hosts)]
     if checks[0].state == "fail":
@@ -239,7 +239,7 @@ def _reach(node: Any, known_hosts: Path) -> Check:
 
 def _host_key(node: Any, known_hosts: Path) -> Check:
     contact = hostkeys.resolve(node, known_hosts)
-    known = hostkeys.lookup(ssh.known_hosts_files(known_hosts), contact.name)
+    known = hostkeys.lookup(ssh.known_hosts_files(known_hosts, node), contact.name)
     if not known:
         shown = hostkeys.scan(contact, known_hosts)
         seen = f"{shown[0].short_type} {shown[0].fingerprint}" if shown else "it showed none"
@@ -247,7 +247,9 @@ def _host_key(node: Any, known_hosts: Path) -> Check:
             "host key",
             "fail",
             f"not known yet: {seen}",
-            f"{again('--accept-new-host-keys')}   (or on a terminal: it asks)",
+            f"add its key to {known_hosts}, which you gave"
+            if node.given_keys
+            else f"{again('--accept-new-host-keys')}   (or on a terminal: it asks)",
         )
     return Check("host key", "ok", f"known from {next(iter(known))}")  # the login compares it
 

@@ -13,7 +13,6 @@ import contextlib
 import fnmatch
 import hashlib
 import hmac
-import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.ssh_way import way
+from ansible_collections.otto.cluster.plugins.plugin_utils.host_key_file import Keeper, is_key
 
 from otto_run import ssh
 from otto_run.exits import Code, Stop, again
@@ -186,7 +186,7 @@ def _scan_by_ssh(contact: Contact, known_hosts: Path) -> list[HostKey]:
 
 def _keys(text: str) -> list[HostKey]:
     lines = (line.split() for line in text.splitlines() if not line.startswith("#"))
-    return [HostKey(line[1], line[2]) for line in lines if len(line) >= 3 and _is_blob(line[2])]
+    return [HostKey(line[1], line[2]) for line in lines if len(line) >= 3 and is_key(*line[1:3])]
 
 
 def first_contact(
@@ -224,22 +224,27 @@ def _meet(
     say: Callable[[str], None],
 ) -> None:
     """Make the host keys of nodes known that can be reached now, or stop."""
-    files = ssh.known_hosts_files(known_hosts)
     remote = [node for node in nodes if not node.is_local]
-    unknown = [node for node in remote if not lookup(files, plainly(node).name)]
+    unknown = [
+        node
+        for node in remote
+        if not lookup(ssh.known_hosts_files(known_hosts, node), plainly(node).name)
+    ]
     if not unknown:
         return
     with ThreadPoolExecutor(16) as pool:
         contacts = [
             contact
             for contact in pool.map(lambda node: resolve(node, known_hosts), unknown)
-            if not lookup(files, contact.name)
+            if not lookup(ssh.known_hosts_files(known_hosts, contact.node), contact.name)
         ]
+        _refuse_strangers(contacts, known_hosts)
         scanned = list(pool.map(lambda contact: scan(contact, known_hosts), contacts))
     # Only the key that is shown is written: SSH then asks the host for that very one.
     new = [(contact, keys[0]) for contact, keys in zip(contacts, scanned, strict=True) if keys]
     if not new:
         return
+    keeper = Keeper(known_hosts)
     say("First contact with:")
     for contact, key in new:
         how = f" through {way(contact.node)}" if contact.node.jump else ""
@@ -254,26 +259,27 @@ def _meet(
             )
         if not ask("Do you trust these keys?"):
             raise Stop(Code.FAILED, "Nothing was done: the host keys were not accepted.")
-    _append(known_hosts, [f"{contact.name} {key.type} {key.blob}" for contact, key in new])
+    keeper.append([f"{contact.name} {key.type} {key.blob}" for contact, key in new])
     say(f"Written to {known_hosts}")
 
 
-def _append(file: Path, lines: Sequence[str]) -> None:
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    text = "".join(line + "\n" for line in lines)
-    if file.exists() and file.read_bytes()[-1:] not in (b"", b"\n"):
-        text = "\n" + text
-    # One write, so that two runs on two clusters with one file do not mix their lines.
-    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
+def _refuse_strangers(contacts: Sequence[Contact], known_hosts: Path) -> None:
+    """A stranger's file does not make hosts known: its hosts are those whose keys the caller gave.
+    Raises Stop."""
+    unknown = [contact for contact in contacts if contact.node.given_keys]
+    if unknown:
+        names = ", ".join(f"{contact.node.id} ({contact.name})" for contact in unknown)
+        raise Stop(
+            Code.USAGE,
+            f"{known_hosts} has no host key of {names}\n"
+            "    cause     the file is untrusted: it reaches hosts alone whose keys you gave\n"
+            f"    next      add the keys to {known_hosts}, from a place that you trust",
+        )
 
 
 def forget(node: Any, known_hosts: Path) -> str:
     """The command that removes a node's old key from the file that has it."""
     contact = resolve(node, known_hosts)
-    found = lookup(ssh.known_hosts_files(known_hosts), contact.name)
+    found = lookup(ssh.known_hosts_files(known_hosts, node), contact.name)
     file = next(iter(found), known_hosts)
     return f"ssh-keygen -R '{contact.name}' -f {file}"

@@ -20,6 +20,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.assembly import (
     STACKS_ON_NODE,
     project_name,
 )
+from ansible_collections.otto.cluster.plugins.module_utils.caller import ONESELF, Caller
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_tables import (
     is_service_name,
 )
@@ -34,6 +35,12 @@ from ansible_collections.otto.cluster.plugins.module_utils.interpolate import (
 from ansible_collections.otto.cluster.plugins.module_utils.option_refused import REFUSED
 from ansible_collections.otto.cluster.plugins.module_utils.pieces import File, Piece, Place
 from ansible_collections.otto.cluster.plugins.module_utils.secret_variables import Variables
+from ansible_collections.otto.cluster.plugins.module_utils.withheld import (
+    WITHHELD,
+    Withheld,
+    layered,
+    withheld_hint,
+)
 
 _VARIABLE = re.compile(r"\$\$|\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 
@@ -46,26 +53,38 @@ class Imported:
     secrets: Mapping[str, str] = field(repr=False)
 
 
-def imported(file: Path, *, node: str | None, name: str | None) -> Imported:
+def imported(
+    file: Path, *, node: str | None, name: str | None, caller: Caller = ONESELF
+) -> Imported:
     """A compose file, read. Paths in the text are relative to where the command is typed.
 
     Secrets that stand in the file are variables in the text: it is to be printed, and kept.
     node: where the services run; None leaves it to the reader. name: the project's, whose networks
-    and volumes they use. Raises ClusterFileError where the file is not usable.
+    and volumes they use. caller: whose file it is. Raises ClusterFileError where the file is not
+    usable.
     """
     here = Path.cwd()
-    files = Files(File("otto.yaml", str(here)), None, literal=SECTIONS)
-    asked = Piece(str(file), Place(File(str(file), str(here))))
-    root = files.yaml(asked, str(file), {})
+    # It is the file's own folder that its files may come from: it was typed, and not the others.
+    folder = str(file.absolute().parent)
+    files = Files(
+        File("otto.yaml", str(here)), None, caller,
+        folders=caller.folders_of(folder), literal=SECTIONS,
+    )  # fmt: skip
+    asked = Piece(str(file), Place(File(str(file), folder)))
+    root = files.yaml(asked, str(file.absolute()), {})
     model = Model(root, files, {}, is_service_name, reads=False) if root is not None else None
     if root is None or model is None or files.problems:
         raise ClusterFileError(files.problems)
-    environ = {**files.dot_env(root.place.file.directory, os.environ), **os.environ}
+    given = caller.variables_of(os.environ)
+    environ = layered(files.dot_env(asked, root.place.file.directory, given), given)
     written = root.get("name")
     project = name or (_expanded(str(written.value), environ) if written is not None else "")
-    project = project or project_name(
-        environ.get("COMPOSE_PROJECT_NAME") or Path(file).absolute().parent.name
-    )
+    by_environ = environ.get("COMPOSE_PROJECT_NAME", "")
+    if isinstance(by_environ, Withheld):
+        files.tell(
+            asked, f"COMPOSE_PROJECT_NAME {WITHHELD}", hint=withheld_hint("COMPOSE_PROJECT_NAME")
+        )
+    project = project or project_name(by_environ or Path(file).absolute().parent.name)
     work = _Import(model, files, root, project, node, environ)
     text = work.text()
     if files.problems:

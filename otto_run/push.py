@@ -263,7 +263,8 @@ class Line:
             "state_dir": node.state_dir or state,
         }
         python = sys.executable if node.is_local else node.python or _REMOTE_PYTHON
-        command = [python, "-c", _NODE, json.dumps(parameters)]
+        # -I: what lies in the directory that it starts in is not imported.
+        command = [python, "-I", "-c", _NODE, json.dumps(parameters)]
         if not node.is_local:
             command = interpreter.guarded(python, command)
             command = [*(["sudo", "-n"] if node.become else []), *command]

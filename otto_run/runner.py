@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.otto.cluster.plugins.module_utils.caller import ONESELF, Caller
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate import answers
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.shapes import Misfit
@@ -62,6 +63,7 @@ class Request:
     verbosity: int = 0
     variables: Mapping[str, Any] = field(default_factory=dict)
     vault_password_file: Path | None = None
+    caller: Caller = ONESELF
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,8 @@ def environment(request: Request, directory: Path) -> dict[str, str]:
         "OTTO_FILE": str(request.file),
         "OTTO_STATE": str(request.paths.root),
         "PATH": _programs(),
+        # The inventory plugin reads the file once more, and by the same rules.
+        **request.caller.environment(),
     }
 
 

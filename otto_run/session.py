@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.otto.cluster.plugins.module_utils import ssh_way
+from ansible_collections.otto.cluster.plugins.module_utils.caller import ONESELF, Caller
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import Cluster, Node
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_file
 from ansible_collections.otto.cluster.plugins.module_utils.errors import nearest
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target
 from ansible_collections.otto.cluster.plugins.module_utils.target import targets
 from ansible_collections.otto.cluster.plugins.plugin_utils.access import Access, access
+from ansible_collections.otto.cluster.plugins.plugin_utils.host_key_file import Keeper
 from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root
 
-from otto_run import render
-from otto_run.exits import Code, Stop
+from otto_run import render, strangers
+from otto_run.exits import Code, Stop, again
 from otto_run.failures import Failure
 from otto_run.paths import StatePaths, control_sockets
 from otto_run.vault import Vault
@@ -62,21 +64,43 @@ class Session:
     verbosity: int = 0
     watch: Watch | None = None
     """who notes it in the audit log; None for a command that changes nothing"""
+    caller: Caller = ONESELF
 
     @classmethod
-    def open(cls, file: Path, vault: Vault, verbosity: int, watch: Watch | None = None) -> Session:
+    def open(
+        cls,
+        file: Path,
+        vault: Vault,
+        verbosity: int,
+        caller: Caller = ONESELF,
+        watch: Watch | None = None,
+    ) -> Session:
         """Read the cluster file. Raises ClusterFileError, or Stop when there is no file."""
+        if caller.untrusted and not caller.known_hosts:
+            raise Stop(
+                Code.USAGE,
+                "An untrusted file reaches hosts alone whose keys you give\n"
+                f"    next      {again('--known-hosts', 'FILE')}",
+            )
         if not file.exists():
             raise Stop(
                 Code.USAGE,
                 f"no {file.name} here ({file.absolute().parent}); `otto-run init` writes one",
             )
-        cluster = load_file(
-            str(file),
-            environ=os.environ,
-            vault=vault.decrypt if vault.password_file else None,
+        cluster, caller = strangers.with_files(
+            lambda given: load_file(
+                str(file),
+                environ=os.environ,
+                vault=vault.decrypt if vault.password_file else None,
+                caller=given,
+            ),
+            caller,
+            asker(),
+            say,
         )
-        return cls(file.absolute(), cluster, vault, verbosity, watch)
+        if cluster.known_hosts and not caller.untrusted:
+            Keeper(cluster.known_hosts)  # the file names it, and might name any
+        return cls(file.absolute(), cluster, vault, verbosity, watch, caller)
 
     @cached_property
     def paths(self) -> StatePaths:
@@ -178,6 +202,7 @@ class Session:
                     verbosity=max(0, self.verbosity - 1),
                     variables=variables or {},
                     vault_password_file=self.vault.password_file,
+                    caller=self.caller,
                 ),
                 seen.handle,
                 keep=keep,
@@ -200,6 +225,13 @@ class Session:
     def trust(self, limit: Sequence[str], *, accept: bool) -> None:
         """Make the host keys known, or stop."""
         from otto_run import hostkeys
+
+        if accept and self.caller.untrusted:
+            raise Stop(
+                Code.USAGE,
+                "--accept-new-host-keys does not go with --untrusted\n"
+                f"    next      add the hosts' keys to {self.known_hosts}",
+            )
 
         hostkeys.first_contact(
             self.chosen(limit), self.known_hosts, accept=accept, ask=asker(), say=say
@@ -284,13 +316,14 @@ def opened(
     password_file: Path | None,
     ask_password: bool,
     verbosity: int,
+    caller: Caller,
     watch: Watch | None = None,
 ) -> Iterator[Session]:
     """A session, with the vault's password for as long as it lasts."""
     from otto_run import vault
 
     with vault.opened(password_file, ask_password) as keys:
-        yield Session.open(file, keys, verbosity, watch)
+        yield Session.open(file, keys, verbosity, caller, watch)
 
 
 def _result(outcome: Outcome, node: str) -> str:

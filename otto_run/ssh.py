@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.ssh_way import (
+    GIVEN_KEYS,
     foreign_jump,
     proxy,
     trusting,
@@ -16,19 +17,26 @@ from ansible_collections.otto.cluster.plugins.module_utils.ssh_way import (
 OWN_KNOWN_HOSTS = "~/.ssh/known_hosts"
 
 
-def known_hosts_files(known_hosts: Path) -> list[Path]:
-    """Where host keys are trusted: the cluster's file, and the user's own."""
+def known_hosts_files(known_hosts: Path, node: Any) -> list[Path]:
+    """Where host keys are trusted: the cluster's file, and the user's own.
+
+    For a node of a stranger's file it is the one that the caller gave, and no other.
+    """
+    if node.given_keys:
+        return [known_hosts]
     own = Path(OWN_KNOWN_HOSTS).expanduser()
     return list(dict.fromkeys([known_hosts, own, own.with_name("known_hosts2")]))
 
 
 def options(node: Any, known_hosts: Path) -> list[str]:
     """Options of ssh for a node of the cluster."""
-    files = trusting(map(str, known_hosts_files(known_hosts)))
+    files = trusting(map(str, known_hosts_files(known_hosts, node)))
     found = [
         *("-o", "BatchMode=yes", "-o", "ConnectTimeout=10"),
         *("-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={files}"),
     ]
+    if node.given_keys:
+        found += GIVEN_KEYS
     if node.port:
         found += ["-p", str(node.port)]
     if node.identity_file:

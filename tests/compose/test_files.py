@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 import yaml
 from ansible_collections.otto.cluster.plugins.module_utils import cluster_schema
+from ansible_collections.otto.cluster.plugins.module_utils.caller import Caller
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_file
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target
 from ansible_collections.otto.cluster.plugins.module_utils.target import targets
@@ -23,7 +24,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Target]:
     folder = tmp_path_factory.mktemp("otto")
     file = folder / "otto.yaml"
     file.write_text(compose.otto_yaml(NODES, folder, ["n1", "n2"]))
-    return targets(load_file(str(file), environ={}))
+    caller = Caller(folders=(str(compose.HERE),))
+    return targets(load_file(str(file), environ={}, caller=caller))
 
 
 def test_all_of_them_parse(both: dict[str, Target]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import Cluster
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_text
-from ansible_collections.otto.cluster.plugins.module_utils.source import read_env_file
+from ansible_collections.otto.cluster.plugins.module_utils.source import env_file
 from ansible_collections.otto.cluster.plugins.module_utils.target import targets
 
 from otto_run import importer
@@ -54,7 +54,9 @@ def test_import_means_what_the_stack_means(name: str, monkeypatch: pytest.Monkey
     """All the files: what is printed parses, and the services are the same ones."""
     monkeypatch.chdir(compose.HERE)
     file = compose.FILES[name].relative_to(compose.HERE)
-    environ = read_env_file(f"{name}/.env") | read_env_file("shop/database/.env")
+    environ: dict[str, str] = {}
+    for path in (Path(name, ".env"), Path("shop/database/.env")):
+        environ |= env_file(path.read_bytes(), str(path)) if path.exists() else {}
     printed = importer.imported(file, node="n1", name=None)
     imported = load_text(HEAD + printed.text, "otto.yaml", environ={**environ, **printed.secrets})
     stack = load_text(HEAD + f"stacks: [{{compose: {file}, node: n1}}]\n", "otto.yaml", environ={})

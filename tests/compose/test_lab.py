@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.otto.cluster.plugins.module_utils.caller import Caller
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_file
 from ansible_collections.otto.cluster.plugins.module_utils.policy import FILE
 from ansible_collections.otto.cluster.plugins.module_utils.target import targets
@@ -52,6 +53,7 @@ def otto_run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
             **os.environ,
             "OTTO_STATE": str(folder / "state"),
             "NO_COLOR": "1",
+            "OTTO_ALLOW_FILES_FROM": str(compose.HERE),
             "PATH": f"{BIN}:{os.environ['PATH']}",
         },
         capture_output=True,
@@ -96,7 +98,8 @@ def test_all_of_them_come_up_and_stay_as_they_are(
         put(lab_hosts[name], policies[name])
     done = otto_run(folder, "apply", "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
-    wanted = targets(load_file(str(folder / "otto.yaml"), environ={}))
+    caller = Caller(folders=(str(compose.HERE),))
+    wanted = targets(load_file(str(folder / "otto.yaml"), environ={}, caller=caller))
     for name in NAMES:
         found = containers(lab_hosts[name])
         assert {one["service"] for one in found} == set(wanted[name].services)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ansible_collections.otto.cluster.plugins.module_utils.caller import Caller
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import Mqtt
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_text
 from ansible_collections.otto.cluster.plugins.module_utils.errors import ClusterFileError
@@ -21,7 +22,8 @@ mqtt: %s
 
 
 def read(mqtt: str, folder: Path) -> Mqtt | None:
-    return load_text(FILE % mqtt, str(folder / "otto.yaml"), environ={}).mqtt
+    caller = Caller(folders=("/a",))
+    return load_text(FILE % mqtt, str(folder / "otto.yaml"), environ={}, caller=caller).mqtt
 
 
 @pytest.mark.parametrize(

@@ -295,7 +295,7 @@ def test_env_file(tmp_path: Path) -> None:
         b"# comment\n\nA=1\r\nexport B = two words # comment\nC='$A #'\nD=\"x\\n$A ${OUT}\"\n"
         b'E=\nF=a#b\nG="two\nlines" # comment\nH=${A}${NONE:-n}\nI=\'it"s\'\nJ="\\$A"\nA=2\n'
     )
-    assert source.read_env_file(str(path), {"OUT": "o"}) == {
+    assert source.env_file(path.read_bytes(), ".env", {"OUT": "o"}) == {
         "A": "2",
         "B": "two words",
         "C": "$A #",
@@ -323,7 +323,7 @@ def test_env_file(tmp_path: Path) -> None:
 )
 def test_env_lines_mean_what_compose_makes_of_them(tmp_path: Path, text: str, value: str) -> None:
     (tmp_path / ".env").write_text(text + "\n2FA=x\n")
-    found = source.read_env_file(str(tmp_path / ".env"))
+    found = source.env_file((tmp_path / ".env").read_bytes(), ".env")
     assert found == {"A": value, "2FA": "x"}
 
 
@@ -349,14 +349,10 @@ def test_no_error_quotes_a_secret(text: str) -> None:
     assert "5w0rd" not in str(caught.value)
 
 
-def test_missing_env_file_is_empty(tmp_path: Path) -> None:
-    assert source.read_env_file(str(tmp_path / ".env")) == {}
-
-
 def test_broken_env_file_tells_all_and_no_secret(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_text("A=1\ns3cret\nB=$NONE\nC='open s3cret\n")
     with pytest.raises(ClusterFileError) as caught:
-        source.read_env_file(str(path))
+        source.env_file(path.read_bytes(), ".env")
     assert [problem.line for problem in caught.value.problems] == [2, 3, 4]
     assert "s3cret" not in str(caught.value)

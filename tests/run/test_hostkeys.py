@@ -25,6 +25,7 @@ class Node:
     jump: str | None = None
     through: None = None
     is_local: bool = False
+    given_keys: bool = False
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ class Node:
     through: None = None
     become: bool = True
     is_local: bool = False
+    given_keys: bool = False
 
 
 def test_a_plan_as_lines() -> None:

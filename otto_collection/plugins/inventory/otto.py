@@ -31,6 +31,43 @@ options:
     description: Needed only where the file is not named as an otto.yaml is.
     type: str
     choices: [otto.cluster.otto, otto]
+  untrusted:
+    description:
+      - Whether somebody else wrote the file. Then it gets what the other options here give, and no
+        more; keys that lead to programs, templates or files of this machine are refused. Ansible
+        itself still obeys an C(ansible.cfg) and plugins that lie where it is run; C(otto-run plan
+        --untrusted) does not.
+      - None of these options can be set in the file.
+    type: str
+    default: ""
+    env: [{name: OTTO_UNTRUSTED}]
+  variables:
+    description: Names of variables of the environment that an untrusted file gets, with commas.
+    type: str
+    default: ""
+    env: [{name: OTTO_VARIABLES}]
+  known_hosts:
+    description: The one file with host keys that counts for an untrusted file.
+    type: str
+    default: ""
+    env: [{name: OTTO_KNOWN_HOSTS}]
+  identity_files:
+    description: Private keys that an untrusted file may name, with colons as in C(PATH).
+    type: str
+    default: ""
+    env: [{name: OTTO_IDENTITY_FILES}]
+  jumps:
+    description: Jump hosts that an untrusted file may name, with blanks.
+    type: str
+    default: ""
+    env: [{name: OTTO_JUMPS}]
+  allow_files_from:
+    description:
+      - Folders that files may come from which the file names, besides its own folder; with colons
+        as in C(PATH). Not for an untrusted file.
+    type: str
+    default: ""
+    env: [{name: OTTO_ALLOW_FILES_FROM}]
 extends_documentation_fragment:
   - constructed
 """
@@ -80,14 +117,24 @@ from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.parsing.vault import VaultLib
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
 from ansible.template import trust_as_template
+from ansible_collections.otto.cluster.plugins.module_utils.caller import (
+    ALLOW_FILES_FROM,
+    IDENTITY_FILES,
+    JUMPS,
+    KNOWN_HOSTS,
+    UNTRUSTED,
+    VARIABLES,
+    Caller,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import Cluster, Node
-from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_text
+from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_file
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_tables import PLUGIN_NAMES
 from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     ClusterFileError,
     OttoError,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.ssh_way import (
+    GIVEN_KEYS,
     proxy,
     resolved,
     trusting,
@@ -96,6 +143,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.target import (
     logins,
     targets,
 )
+from ansible_collections.otto.cluster.plugins.plugin_utils.host_key_file import Keeper
 from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root
 
 _NAMES = ("otto.yaml", "otto.yml")
@@ -103,6 +151,15 @@ _ENDINGS = (".otto.yaml", ".otto.yml")
 _LOOK_INTO = (".yaml", ".yml")
 _REMOTE_PYTHON = "/usr/bin/python3"
 _REMOTE_STATE = "/var/lib/otto"
+_OF_CALLER = {
+    "untrusted": UNTRUSTED,
+    "variables": VARIABLES,
+    "known_hosts": KNOWN_HOSTS,
+    "identity_files": IDENTITY_FILES,
+    "jumps": JUMPS,
+    "allow_files_from": ALLOW_FILES_FROM,
+}
+"""Options of this plugin, and the variables of the environment that they are."""
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable):
@@ -123,20 +180,24 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         super().parse(inventory, loader, path, cache)
+        self.set_options()
         try:
-            cluster = load_text(
-                Path(path).read_bytes(),
-                _shown(path),
-                environ=os.environ,
-                vault=_vault(loader),
+            caller = Caller.of({name: self.get_option(key) for key, name in _OF_CALLER.items()})
+            if caller.untrusted and not caller.known_hosts:
+                raise OttoError(
+                    "an untrusted file reaches hosts alone whose keys are given",
+                    next=f"{KNOWN_HOSTS}=FILE",
+                )
+            cluster = load_file(
+                _shown(path), environ=os.environ, vault=_vault(loader), caller=caller
             )
+            if cluster.known_hosts and not caller.untrusted:
+                Keeper(cluster.known_hosts)
         except ClusterFileError as error:
             # The page starts on a line of its own: Ansible puts its own words before it.
             raise AnsibleParserError("otto.yaml is not usable\n" + str(error)) from None
         except OttoError as error:
             raise AnsibleParserError(str(error)) from None
-        except OSError as error:
-            raise AnsibleParserError(f"cannot read {path}: {error.strerror}") from error
         self._set_own_options(cluster.inventory)
         self._add_hosts(cluster)
 
@@ -312,6 +373,7 @@ def _connection(node: Node, known_hosts: str) -> dict[str, Any]:
 
 
 def _ssh_arguments(node: Node, known_hosts: str) -> str:
-    words = trusting([known_hosts, "~/.ssh/known_hosts"])
+    words = trusting([known_hosts] if node.given_keys else [known_hosts, "~/.ssh/known_hosts"])
     quoted = f'"{words}"' if not set(words) & set("\"\\$`'") else shlex.quote(words)
-    return " ".join([f"-o UserKnownHostsFile={quoted}", *map(shlex.quote, proxy(node, words))])
+    others = [*(GIVEN_KEYS if node.given_keys else ()), *proxy(node, words)]
+    return " ".join([f"-o UserKnownHostsFile={quoted}", *map(shlex.quote, others)])

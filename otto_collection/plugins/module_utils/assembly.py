@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.otto.cluster.plugins.module_utils.caller import Caller
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_tables import (
     STACK,
     STACK_NAME,
@@ -30,6 +31,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.compose_file import (
 from ansible_collections.otto.cluster.plugins.module_utils.compose_merge import merge_files
 from ansible_collections.otto.cluster.plugins.module_utils.compose_read import Files, TooMuch
 from ansible_collections.otto.cluster.plugins.module_utils.errors import Path, Problem, nearest
+from ansible_collections.otto.cluster.plugins.module_utils.folders import Folders
 from ansible_collections.otto.cluster.plugins.module_utils.pieces import (
     File,
     Piece,
@@ -37,6 +39,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.pieces import (
     pieces_of,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.source import Source
+from ansible_collections.otto.cluster.plugins.module_utils.withheld import layered, withheld
 from ansible_collections.otto.cluster.plugins.module_utils.yaml_tree import Vault
 
 STACKS_ON_NODE = "/srv"
@@ -73,11 +76,18 @@ class Assembled:
     names: Mapping[tuple[str, int], str]
 
 
-def assemble(source: Source, *, outer: Mapping[str, str], vault: Vault | None) -> Assembled:
-    """outer: the process's variables, which win over every `.env`."""
+def assemble(
+    source: Source,
+    *,
+    outer: Mapping[str, str],
+    vault: Vault | None,
+    caller: Caller,
+    folders: Folders,
+) -> Assembled:
+    """outer: the process's variables, which win over every `.env`. caller: whose file it is."""
     directory = os.path.dirname(os.path.abspath(source.file))  # noqa: PTH100, PTH120
     main = File(source.file, directory, source.encrypted)
-    files = Files(main, vault)
+    files = Files(main, vault, caller, folders=folders)
     root = pieces_of(source, main)
     work = _Assembly(files, source.environ, outer)
     scopes: list[Scope] = []
@@ -152,13 +162,17 @@ class _Assembly:
         first = files.resolve(entry, said["compose"][0])
         directory = os.path.dirname(first)  # noqa: PTH120
         own: dict[str, str] = {}
+        # A stranger's stack sees what it has itself, and what the caller gives.
+        beside = self._environ
+        if files.caller.untrusted:
+            beside = layered(withheld(beside), self._outer)
         if "env_file" in said:
             for path in said["env_file"]:
                 where = entry.get("env_file") or entry
-                own.update(files.variables(where, path, {**self._environ, **own}))
+                own.update(files.variables(where, path, layered(beside, own)))
         else:
-            own = files.dot_env(directory, self._environ)
-        environ = {**self._environ, **own, **self._outer}
+            own = files.dot_env(entry, directory, beside)
+        environ = layered(beside, own, self._outer)
         read = self._read(said, entry, environ, own, directory)
         if read is None:
             return

@@ -58,7 +58,8 @@ class Node:
     """A Docker host. Paths are absolute; python and state_dir are None where the file says none.
 
     jump: a node's id, or hosts as ProxyJump takes them. through: the node that `jump` names, once
-    `ssh_way.resolved` has found it.
+    `ssh_way.resolved` has found it. given_keys: the file is a stranger's: host keys come from the
+    caller's file alone, and none is ever written.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Node:
     docker_url: str = DOCKER_URL
     labels: Mapping[str, str] = field(default_factory=dict)
     state_dir: str | None = None
+    given_keys: bool = False
     through: Node | None = field(default=None, repr=False)
 
     @property

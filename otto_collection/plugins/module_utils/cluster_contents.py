@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path as FilePath
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, Path, nearest
+from ansible_collections.otto.cluster.plugins.module_utils.folders import Folders, Outside
 from ansible_collections.otto.cluster.plugins.module_utils.option_text import At
+from ansible_collections.otto.cluster.plugins.module_utils.withheld import (
+    WITHHELD,
+    Withheld,
+    withheld_hint,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.yaml_tree import (
     VAULT_HEADER,
     VAULT_HINT,
@@ -31,10 +36,11 @@ def read_contents(
     directory_of: Callable[[Path], str],
     at: At,
     vault: Vault | None,
+    folders: Folders,
 ) -> dict[str, bytes]:
     """key -> content, as the rows CONTENT of cluster_tables declare it.
 
-    directory_of: what a file's name is relative to, by where it stands.
+    directory_of: what a file's name is relative to, by where it stands. folders: where it may lie.
     What cannot be read is told, and left out.
     """
     result: dict[str, bytes] = {}
@@ -42,7 +48,7 @@ def read_contents(
         where = at.sub(key)
         content: bytes | None = None
         if "file" in said:
-            content = _of_file(said["file"], directory_of, where.sub("file"), vault)
+            content = _of_file(said["file"], directory_of, where.sub("file"), vault, folders)
         elif "environment" in said:
             content = _of_variable(said["environment"], where.sub("environment"))
         elif "content" in said:
@@ -70,20 +76,30 @@ def _of_variable(name: str, at: At) -> bytes | None:
             hint=f"export {name}=..., or write {name}=... into .env beside the file",
         )
         return None
+    if isinstance(value, Withheld):
+        at.problem(WITHHELD, found=name, hint=withheld_hint(name))
+        return None
     return value.encode("utf-8", "surrogateescape")
 
 
 def _of_file(
-    name: str, directory_of: Callable[[Path], str], at: At, vault: Vault | None
+    name: str,
+    directory_of: Callable[[Path], str],
+    at: At,
+    vault: Vault | None,
+    folders: Folders,
 ) -> bytes | None:
     directory = directory_of(at.path)
-    path = FilePath(os.path.join(directory, os.path.expanduser(name)))  # noqa: PTH111, PTH118
+    path = os.path.normpath(os.path.join(directory, os.path.expanduser(name)))  # noqa: PTH111, PTH118
     try:
-        if not path.is_file():
+        if not folders.is_file(path, directory):
             at.problem("is no file of this machine", found=name, expected=f"a file {path}")
             return None
-        with path.open("rb") as file:
-            raw = file.read(MAX_CONTENT * 4)  # ciphertext is longer than what it holds
+        # Ciphertext is longer than what it holds.
+        raw = folders.read(path, directory, MAX_CONTENT * 4)
+    except Outside as outside:
+        at.problems.add(at.path, **outside.words(name))
+        return None
     except OSError as error:
         at.problem(f"cannot be read: {error.strerror}", found=name, expected="a readable file")
         return None

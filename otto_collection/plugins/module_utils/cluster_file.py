@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,9 +27,11 @@ from ansible_collections.otto.cluster.plugins.module_utils.assembly import (
     Scope,
     assemble,
 )
+from ansible_collections.otto.cluster.plugins.module_utils.caller import ONESELF, Caller
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import (
     DEFAULT_NETWORK,
     KEEP_IMAGES,
+    LOCAL_HOSTS,
     SYSTEM_CA,
     Cluster,
     Login,
@@ -68,16 +71,19 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     Problem,
     Problems,
 )
+from ansible_collections.otto.cluster.plugins.module_utils.folders import Folders, Outside
 from ansible_collections.otto.cluster.plugins.module_utils.option_text import (
     At,
     integer,
     plain,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.source import (
+    MAX_BYTES,
     Source,
+    env_file,
     load,
-    read_env_file,
 )
+from ansible_collections.otto.cluster.plugins.module_utils.withheld import layered
 from ansible_collections.otto.cluster.plugins.module_utils.yaml_tree import Vault
 
 _PYTHON = r"/(?:usr|bin|opt)(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._+-]+)+"
@@ -85,16 +91,27 @@ _PYTHON = r"/(?:usr|bin|opt)(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._+-]+)+"
 
 
 def load_file(
-    path: str, *, environ: Mapping[str, str] | None = None, vault: Vault | None = None
+    path: str,
+    *,
+    environ: Mapping[str, str] | None = None,
+    vault: Vault | None = None,
+    caller: Caller = ONESELF,
 ) -> Cluster:
     """Read and check a cluster file and the `.env` beside it; the environment wins over `.env`.
 
-    environ: None for this process's. Raises ClusterFileError with everything that is wrong.
+    environ: None for this process's. caller: whose file it is, and what it may have.
+    Raises ClusterFileError with everything that is wrong.
     """
     outer = dict(os.environ if environ is None else environ)
+    folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            raw = file.read()
+        if caller.untrusted:
+            raw = caller.folders_of(folder).read(os.path.abspath(path), folder, MAX_BYTES + 1)  # noqa: PTH100
+        else:
+            with open(path, "rb") as file:  # noqa: PTH123
+                raw = file.read()
+    except Outside as outside:
+        raise ClusterFileError([Problem((), file=str(path), **outside.words(path))]) from None
     except OSError as error:
         raise ClusterFileError(
             [
@@ -106,17 +123,60 @@ def load_file(
                 )
             ]
         ) from error
-    return load_text(raw, str(path), environ=outer, vault=vault)
+    return load_text(raw, str(path), environ=outer, vault=vault, caller=caller)
 
 
 def load_text(
-    raw: str | bytes, path: str, *, environ: Mapping[str, str], vault: Vault | None = None
+    raw: str | bytes,
+    path: str,
+    *,
+    environ: Mapping[str, str],
+    vault: Vault | None = None,
+    caller: Caller = ONESELF,
 ) -> Cluster:
     """Like load_file, for a text that was read already from `path`."""
-    beside = os.path.join(os.path.dirname(path), ".env")  # noqa: PTH118, PTH120
-    merged = {**read_env_file(beside, environ), **environ}
+    folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
+    folders = caller.folders_of(folder)
+    given = caller.variables_of(environ)
+    if caller.untrusted:
+        _refuse_ansible_variables(folder, path)
+    merged = layered(_dot_env(path, folder, folders, given), given)
     source = load(raw, path, environ=merged, vault=vault, literal=INVENTORY_KEYS)
-    return _Reader(assemble(source, outer=environ, vault=vault), source, vault).cluster()
+    assembled = assemble(source, outer=given, vault=vault, caller=caller, folders=folders)
+    return _Reader(assembled, source, vault, caller, folders).cluster()
+
+
+def _dot_env(
+    path: str, folder: str, folders: Folders, environ: Mapping[str, str]
+) -> dict[str, str]:
+    """Variables of the `.env` beside the file; {} where there is none."""
+    name = os.path.join(os.path.dirname(path), ".env")  # noqa: PTH118, PTH120
+    try:
+        content = folders.read(os.path.join(folder, ".env"), folder, MAX_BYTES + 1)  # noqa: PTH118
+    except FileNotFoundError:
+        return {}
+    except Outside as outside:
+        raise ClusterFileError([Problem((), file=name, **outside.words(name))]) from None
+    except OSError as error:
+        problem = Problem((), f"cannot read the file: {error.strerror}", file=name)
+        raise ClusterFileError([problem]) from error
+    return env_file(content, name, environ)
+
+
+def _refuse_ansible_variables(folder: str, path: str) -> None:
+    """Ansible takes variables from these folders beside an inventory, and they are templates."""
+    for name in ("group_vars", "host_vars"):
+        if os.path.lexists(os.path.join(folder, name)):  # noqa: PTH118
+            raise ClusterFileError(
+                [
+                    Problem(
+                        (),
+                        f"has {name} beside it, which Ansible would run as templates",
+                        expected="none beside an untrusted file",
+                        file=path,
+                    )
+                ]
+            )
 
 
 _MISSING = re.compile("has no ([a-z_]+)")
@@ -127,7 +187,16 @@ _CONTENTS = ("secrets", "configs")
 class _Reader:
     """One pass over what was put together. What cannot be read is left out, and told."""
 
-    def __init__(self, assembled: Assembled, source: Source, vault: Vault | None) -> None:
+    def __init__(
+        self,
+        assembled: Assembled,
+        source: Source,
+        vault: Vault | None,
+        caller: Caller,
+        folders: Folders,
+    ) -> None:
+        self._caller = caller
+        self._folders = folders
         self._tree = assembled.tree
         self._places = assembled.places
         self._assembled = assembled
@@ -151,6 +220,7 @@ class _Reader:
             at.sub("nodes").problem("is empty", expected="at least one node with id and host")
         registries = self._registries(top.get("registries", {}), at.sub("registries"))
         check_nodes(nodes, top.get("mqtt"), at)
+        self._check_ca(top.get("mqtt") or {})
         name = top.get("cluster", {}).get("name", "")
         placement = Placement(nodes, known=self._nodes_known)
         update = self._update(top.get("update", {}), placement)
@@ -175,7 +245,9 @@ class _Reader:
             registries=registries,
             keep_images=top.get("images", {}).get("keep", KEEP_IMAGES),
             update=update,
-            known_hosts=self._beside(known_hosts) if known_hosts else None,
+            known_hosts=self._beside(known_hosts)
+            if known_hosts
+            else self._caller.known_hosts or None,
             file=self._file,
             inventory={key: self._tree[key] for key in INVENTORY_KEYS if key in self._tree},
         )
@@ -186,7 +258,7 @@ class _Reader:
             for host, login in said.items()
             if "password_file" in login
         }
-        found = read_contents(files, lambda _path: self._beside(""), at, self._vault)
+        found = read_contents(files, lambda _path: self._beside(""), at, self._vault, self._folders)
         passwords = {
             host: raw.decode("utf-8", "replace").rstrip("\r\n") for host, raw in found.items()
         }
@@ -198,9 +270,16 @@ class _Reader:
     def _mqtt(self, said: Mapping[str, Any], nodes: Sequence[Node]) -> Mqtt:
         values = dict(said)
         values.setdefault("host", next((n.host for n in nodes if n.id == said.get("node")), ""))
-        if values.get("ca") not in (None, SYSTEM_CA):
-            values["ca"] = self._beside(values["ca"])
         return Mqtt(**values)
+
+    def _check_ca(self, said: dict[str, Any]) -> None:
+        """The CA's file, as the place where it lies now: a link may lead elsewhere later."""
+        if said.get("ca") in (None, SYSTEM_CA):
+            return
+        try:
+            said["ca"] = self._folders.inside(self._beside(said["ca"]), self._beside(""))
+        except Outside as outside:
+            self._problems.add(("mqtt", "tls", "ca"), **outside.words(said["ca"]))
 
     def _beside(self, path: str) -> str:
         """A path of this machine, as seen from the file's directory."""
@@ -238,7 +317,7 @@ class _Reader:
     def _stack(self, scope: Scope, placement: Placement, cluster: str) -> None:
         """The services of a stack, under the cluster's names."""
         entry: Mapping[str, Any] = self._tree["stacks"][scope.stack]
-        at = At(scope.path, self._problems, scope.environ)
+        at = At(scope.path, self._problems, scope.environ, self._caller.untrusted)
         top = read_table(COMPOSE, entry["model"], at, COMPOSE_ELSEWHERE) or {}
         where = placement.of(entry.get("node"), self._at("stacks", scope.stack))
         sections = {kind: top.get(kind, {}) for kind in (*_OBJECTS, *_CONTENTS)}
@@ -315,6 +394,7 @@ class _Reader:
             lambda path: self._places.find(path).file.directory,
             At((*scope.path, kind), self._problems, scope.environ),
             self._vault,
+            self._folders,
         )
 
     # --- errors
@@ -364,7 +444,7 @@ class _Reader:
         return f"{file}line {place.line}"
 
     def _at(self, *path: str | int) -> At:
-        return At(path, self._problems, self._environ)
+        return At(path, self._problems, self._environ, self._caller.untrusted)
 
     # --- nodes
 
@@ -402,6 +482,8 @@ class _Reader:
         if "identity_file" in values:
             values["identity_file"] = self._beside(values["identity_file"])
         values.setdefault("become", values.get("user") not in (None, "root"))
+        if self._caller.untrusted:
+            self._check_given(values, at)
         node = Node(**values)
         if node.python and not node.is_local and not re.fullmatch(_PYTHON, node.python):
             at.sub("python").problem(
@@ -419,7 +501,38 @@ class _Reader:
                 expected="user: NAME for SSH, or host: localhost",
                 hint="docker_url: tcp://host:port reaches an engine without SSH",
             )
+        if node.id.lower() in LOCAL_HOSTS and not node.is_local:
+            at.sub("id").problem(
+                "means this machine to Ansible", found=node.id, expected="another id"
+            )
+        if self._caller.untrusted and node.is_local and not node.is_astray:
+            at.problem(
+                "is this machine, where an untrusted file has no say",
+                found=f"host: {node.host}" + ("" if node.user else ", and no user"),
+                expected="another machine, and a user for SSH",
+            )
         return node
+
+    def _check_given(self, values: dict[str, Any], at: At) -> None:
+        """Of a stranger's node: keys and jump hosts are those that the caller gave, no others."""
+        caller = self._caller
+        values["given_keys"] = True
+        wanted = values.get("identity_file")
+        if wanted is None and len(caller.identity_files) == 1:
+            values["identity_file"] = caller.identity_files[0]
+        elif wanted is not None and wanted not in caller.identity_files:
+            at.sub("identity_file").problem(
+                "is a key that the caller did not give",
+                found=wanted,
+                hint=f"--identity-file {shlex.quote(wanted)}, if you know why",
+            )
+        jump = values.get("jump")
+        if jump is not None and jump not in caller.jumps:
+            at.sub("jump").problem(
+                "is a host that the caller did not give",
+                found=jump,
+                hint=f"--jump {shlex.quote(jump)}, if you know why",
+            )
 
 
 def _valued(entry: Mapping[str, Any]) -> dict[str, Any]:

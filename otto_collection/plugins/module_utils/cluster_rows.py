@@ -22,17 +22,20 @@ from ansible_collections.otto.cluster.plugins.module_utils.option_text import (
     strings,
     text,
 )
+from ansible_collections.otto.cluster.plugins.module_utils.reach import Reach, declared
 
 
 @dataclass(frozen=True)
 class Row:
-    """One key of one part of the file."""
+    """One key of one part of the file. reach: what it may do on the control machine; every row says
+    so, and one that does not is refused in a file of a stranger."""
 
     key: str
     parse: Parser
     schema: Mapping[str, Any]
     doc: str
     required: bool = False
+    reach: Reach | None = None
 
 
 def read_table(
@@ -63,6 +66,10 @@ def read_table(
                 "is empty", expected="services", hint="write services: [] to run none at all"
             )
         if value is None and not known[key].required:
+            continue
+        reach = declared(known[key].reach)
+        if at.untrusted and reach.refused:
+            at.sub(key).problem(reach.refused, hint=reach.instead)
             continue
         parsed = known[key].parse(value, at.sub(key))
         if parsed is not None:

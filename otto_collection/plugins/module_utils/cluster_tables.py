@@ -21,6 +21,17 @@ from ansible_collections.otto.cluster.plugins.module_utils.cluster import (
     SYSTEM_CA,
     TLS_PORT,
 )
+from ansible_collections.otto.cluster.plugins.module_utils.cluster_reach import (
+    BROKER_REACH,
+    ENGINE_REACH,
+    HOST_REACH,
+    IDENTITY_REACH,
+    JUMP_REACH,
+    KNOWN_HOSTS_REACH,
+    PYTHON_REACH,
+    STATE_REACH,
+    TEMPLATES,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_rows import (
     BOOLEAN,
     LABELS,
@@ -52,6 +63,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.option_text import (
     one_of,
     text,
 )
+from ansible_collections.otto.cluster.plugins.module_utils.reach import FILE, VALUE, VARIABLE
 
 INVENTORY_KEYS = ("plugin", "strict", "compose", "groups", "keyed_groups")
 """Keys of Ansible's constructed inventories: theirs, so `$` means nothing in them."""
@@ -65,7 +77,11 @@ STACK_NAME = "[a-z0-9][a-z0-9_-]{0,40}"
 STACK_NAME_HELP = "small letters, digits, _ and -, at most 41, the first a letter or digit"
 _HOST = r"[A-Za-z0-9_:][A-Za-z0-9_.:%-]*"
 _USER = r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]*\$?"
-_JUMP = r"[A-Za-z0-9_:\[][A-Za-z0-9_.:@,%\[\]-]*"
+_HOP = (
+    r"(?:[A-Za-z0-9_][A-Za-z0-9_.@-]*@)?"
+    r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?\])(?::[0-9]{1,5})?"
+)
+_JUMP = rf"{_HOP}(?:,{_HOP})*"
 _DOCKER_URL = r"unix:///[^\s]+|tcp://[^\s/:]+:[0-9]{1,5}|tcp://\[[0-9A-Fa-f:]+\]:[0-9]{1,5}"
 
 
@@ -106,18 +122,21 @@ CLUSTER = (
         pattern_of(NAME),
         "Name of the cluster: in MQTT topics, labels and the names of networks and volumes.",
         required=True,
+        reach=VALUE,
     ),
     Row(
         "known_hosts",
         text,
         TEXT,
         "File with the nodes' host keys, relative to otto.yaml. Left out, Otto keeps its own.",
+        reach=KNOWN_HOSTS_REACH,
     ),
 )
 
 TLS = (
     Row("ca", text, TEXT, "File of this machine with the CA that signed the broker's certificate, "
-        f"relative to otto.yaml; {SYSTEM_CA}: a CA that the nodes trust anyhow.", required=True),
+        f"relative to otto.yaml; {SYSTEM_CA}: a CA that the nodes trust anyhow.", required=True,
+        reach=FILE),
 )  # fmt: skip
 
 
@@ -132,40 +151,50 @@ def _tls(raw: Any, at: At) -> dict[str, Any] | None:
 
 MQTT = (
     Row("host", matching(_HOST, "a host name or address"), pattern_of(_HOST),
-        "Address of the broker as the nodes reach it; with node, that node's host if left out."),
+        "Address of the broker as the nodes reach it; with node, that node's host if left out.",
+        reach=BROKER_REACH),
     Row("node", matching(NAME, NAME_HELP), pattern_of(NAME),
-        "Node that the broker is installed on; left out, `otto-run up` is the broker."),
+        "Node that the broker is installed on; left out, `otto-run up` is the broker.",
+        reach=VALUE),
     Row("port", _port, whole_number(1, 65535),
-        f"Port of the broker; {TLS_PORT} if left out, {PORT} without TLS."),
+        f"Port of the broker; {TLS_PORT} if left out, {PORT} without TLS.", reach=VALUE),
     Row("tls", _tls, {"anyOf": [BOOLEAN, {"type": "object", "required": ["ca"],
         "properties": {"ca": TEXT}, "additionalProperties": False}]},
         "off: everything in clear. {ca: FILE}: a broker of your own, with another CA than Otto's. "
-        "Left out: on, with a CA that Otto makes."),
+        "Left out: on, with a CA that Otto makes.", reach=VALUE),
     Row("username", secret_text, TEXT,
-        "Name to log in with at a broker of your own; left out, every node has an account."),
-    Row("password", secret_text, {"type": "string"}, "Password to log in with; use !vault."),
+        "Name to log in with at a broker of your own; left out, every node has an account.",
+        reach=VALUE),
+    Row("password", secret_text, {"type": "string"}, "Password to log in with; use !vault.",
+        reach=VALUE),
     Row("keepalive", integer(5, 3600), whole_number(5, 3600),
-        "Seconds between signs of life; 30 if left out."),
+        "Seconds between signs of life; 30 if left out.", reach=VALUE),
 )  # fmt: skip
 
 NODE = (
     Row("id", _node_id, pattern_of(NAME), "Name of the node: host name in Ansible, in MQTT topics.",
-        required=True),
+        required=True, reach=VALUE),
     Row("host", matching(_HOST, "a host name or address"), pattern_of(_HOST),
-        "Address of the node. localhost is this machine: no SSH.", required=True),
+        "Address of the node. localhost is this machine: no SSH.", required=True, reach=HOST_REACH),
     Row("user", matching(_USER, "a user name"), pattern_of(_USER),
-        "SSH user. Without one the node is this machine, or an engine that docker_url reaches."),
-    Row("port", _port, whole_number(1, 65535), "SSH port; 22 if left out."),
-    Row("identity_file", text, TEXT, "Private key for SSH, relative to otto.yaml."),
+        "SSH user. Without one the node is this machine, or an engine that docker_url reaches.",
+        reach=VALUE),
+    Row("port", _port, whole_number(1, 65535), "SSH port; 22 if left out.", reach=VALUE),
+    Row("identity_file", text, TEXT, "Private key for SSH, relative to otto.yaml.",
+        reach=IDENTITY_REACH),
     Row("jump", matching(_JUMP, "a node's id, or user@host:port"), pattern_of(_JUMP),
-        "SSH goes through this host: the id of a node, or user@host:port."),
+        "SSH goes through this host: the id of a node, or user@host:port.", reach=JUMP_REACH),
     Row("python", absolute, pattern_of("/.+"), "Python on the node, a path of root's alone beneath "
-        "/usr, /bin or /opt; /usr/bin/python3 if left out."),
-    Row("become", boolean, BOOLEAN, "Use sudo; true if left out, unless user is root."),
+        "/usr, /bin or /opt; /usr/bin/python3 if left out.", reach=PYTHON_REACH),
+    Row("become", boolean, BOOLEAN, "Use sudo; true if left out, unless user is root.",
+        reach=VALUE),
     Row("docker_url", matching(_DOCKER_URL, "unix:///path or tcp://host:port"),
-        pattern_of(_DOCKER_URL), f"Where the node finds its engine; {DOCKER_URL} if left out."),
-    Row("labels", read_labels, LABELS, "Labels, for services to be placed by and for groups."),
-    Row("state_dir", absolute, pattern_of("/.+"), "Where Otto keeps the node's target."),
+        pattern_of(_DOCKER_URL), f"Where the node finds its engine; {DOCKER_URL} if left out.",
+        reach=ENGINE_REACH),
+    Row("labels", read_labels, LABELS, "Labels, for services to be placed by and for groups.",
+        reach=VALUE),
+    Row("state_dir", absolute, pattern_of("/.+"), "Where Otto keeps the node's target.",
+        reach=STATE_REACH),
 )  # fmt: skip
 
 
@@ -184,31 +213,52 @@ def _ipam_config(raw: Any, at: At) -> list[dict[str, str]]:
 _CIDR = r"[0-9A-Fa-f:.]+/[0-9]{1,3}"
 _SUBNET = (
     Row("subnet", matching(_CIDR, "a subnet such as 172.28.0.0/16"), pattern_of(_CIDR),
-        "Subnet of the network.", required=True),
-    Row("gateway", matching("[0-9A-Fa-f:.]+", "an IP address"), TEXT, "Address of the gateway."),
-    Row("ip_range", matching(_CIDR, "a subnet"), pattern_of(_CIDR), "Where addresses come from."),
-    Row("aux_addresses", texts, MAPPING, "Addresses that are taken: name to address."),
+        "Subnet of the network.", required=True, reach=VALUE),
+    Row("gateway", matching("[0-9A-Fa-f:.]+", "an IP address"), TEXT, "Address of the gateway.",
+        reach=VALUE),
+    Row("ip_range", matching(_CIDR, "a subnet"), pattern_of(_CIDR), "Where addresses come from.",
+        reach=VALUE),
+    Row("aux_addresses", texts, MAPPING, "Addresses that are taken: name to address.", reach=VALUE),
 )  # fmt: skip
 _IPAM = (
-    Row("driver", matching("default", "default"), TEXT, "Only the engine's own: default."),
-    Row("config", _ipam_config, {"type": "array", "items": {"type": "object"}}, "Subnets."),
+    Row(
+        "driver",
+        matching("default", "default"),
+        TEXT,
+        "Only the engine's own: default.",
+        reach=VALUE,
+    ),
+    Row(
+        "config",
+        _ipam_config,
+        {"type": "array", "items": {"type": "object"}},
+        "Subnets.",
+        reach=VALUE,
+    ),
 )
 
 _OBJECT = (
     Row("name", matching(SERVICE_NAME, NAME_HELP), pattern_of(SERVICE_NAME),
-        "Name in the engine; <cluster>_<key> if left out."),
-    Row("external", boolean, BOOLEAN, "It exists already: Otto neither makes nor removes it."),
-    Row("driver", text, TEXT, "Driver; the engine's own if left out."),
-    Row("driver_opts", texts, MAPPING, "Options of the driver."),
-    Row("labels", read_labels, LABELS, "Labels of the engine object."),
+        "Name in the engine; <cluster>_<key> if left out.", reach=VALUE),
+    Row("external", boolean, BOOLEAN, "It exists already: Otto neither makes nor removes it.",
+        reach=VALUE),
+    Row("driver", text, TEXT, "Driver; the engine's own if left out.", reach=VALUE),
+    Row("driver_opts", texts, MAPPING, "Options of the driver.", reach=VALUE),
+    Row("labels", read_labels, LABELS, "Labels of the engine object.", reach=VALUE),
 )  # fmt: skip
 VOLUME = _OBJECT
 NETWORK = (
     *_OBJECT,
-    Row("internal", boolean, BOOLEAN, "No way out of the network."),
-    Row("attachable", boolean, BOOLEAN, "Containers that are not services may join."),
-    Row("enable_ipv6", boolean, BOOLEAN, "IPv6 as well."),
-    Row("ipam", _ipam, {"type": "object"}, "Subnets, as in compose: {config: [{subnet: ...}]}."),
+    Row("internal", boolean, BOOLEAN, "No way out of the network.", reach=VALUE),
+    Row("attachable", boolean, BOOLEAN, "Containers that are not services may join.", reach=VALUE),
+    Row("enable_ipv6", boolean, BOOLEAN, "IPv6 as well.", reach=VALUE),
+    Row(
+        "ipam",
+        _ipam,
+        {"type": "object"},
+        "Subnets, as in compose: {config: [{subnet: ...}]}.",
+        reach=VALUE,
+    ),
 )
 
 
@@ -224,14 +274,16 @@ def _no_store(raw: Any, at: At) -> None:
 
 CONTENT = (
     Row("file", text, TEXT, "File of this machine, relative to otto.yaml; a vaulted one is "
-        "decrypted."),
+        "decrypted.", reach=FILE),
     Row("environment", matching("[A-Za-z_][A-Za-z0-9_]*", "the name of a variable"), TEXT,
-        "Variable of this machine's environment, or of .env, that holds it."),
+        "Variable of this machine's environment, or of .env, that holds it.", reach=VARIABLE),
     Row("content", secret_text, {"type": ["string", "number", "boolean"]},
-        "The text itself; use !vault for a secret."),
-    Row("external", _no_store, BOOLEAN, "Refused: an engine without Swarm keeps none."),
-    Row("name", text, TEXT, "Taken, and without effect: no engine object is made of it."),
-    Row("labels", read_labels, LABELS, "Taken, and without effect, as name."),
+        "The text itself; use !vault for a secret.", reach=VALUE),
+    Row("external", _no_store, BOOLEAN, "Refused: an engine without Swarm keeps none.",
+        reach=VALUE),
+    Row("name", text, TEXT, "Taken, and without effect: no engine object is made of it.",
+        reach=VALUE),
+    Row("labels", read_labels, LABELS, "Taken, and without effect, as name.", reach=VALUE),
 )  # fmt: skip
 """A secret or a config: one of file, environment, content."""
 _SWARM = dict.fromkeys(
@@ -270,11 +322,11 @@ def _external_name(raw: Any) -> Any:
 
 
 REGISTRY = (
-    Row("username", secret_text, TEXT, "Name to log in with.", required=True),
+    Row("username", secret_text, TEXT, "Name to log in with.", required=True, reach=VALUE),
     Row("password", secret_text, {"type": ["string", "number"]},
-        "Password or token; use !vault or ${VAR}."),
+        "Password or token; use !vault or ${VAR}.", reach=VALUE),
     Row("password_file", text, TEXT, "File of this machine that holds it, relative to otto.yaml; "
-        "a vaulted one is decrypted."),
+        "a vaulted one is decrypted.", reach=FILE),
 )  # fmt: skip
 _REGISTRY = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?"
 
@@ -313,7 +365,7 @@ IMAGES = (
     Row("keep", _keep, {"anyOf": [whole_number(0, 100), {"const": "all"}]},
         "How many earlier sets of images stay on a node to go back to; older ones that Otto "
         f"brought and no container uses are removed by an apply. {KEEP_IMAGES} if left out; all "
-        "removes none."),
+        "removes none.", reach=VALUE),
 )  # fmt: skip
 
 
@@ -370,21 +422,30 @@ def _mqtt(raw: Any, at: At) -> dict[str, Any] | None:
 
 EXTENDS = (
     Row("service", text, TEXT, "Name of the service whose keys this one starts from.",
-        required=True),
-    Row("file", text, TEXT, "File that it stands in, relative to this one; this one if left out."),
+        required=True, reach=VALUE),
+    Row("file", text, TEXT, "File that it stands in, relative to this one; this one if left out.",
+        reach=FILE),
 )  # fmt: skip
 ENV_FILE = (
-    Row("path", text, TEXT, "The file, relative to the one that names it.", required=True),
-    Row("required", boolean, BOOLEAN, "false: it may be missing."),
-    Row("format", one_of("raw"), TEXT, "raw: neither quotes nor variables."),
+    Row(
+        "path",
+        text,
+        TEXT,
+        "The file, relative to the one that names it.",
+        required=True,
+        reach=FILE,
+    ),
+    Row("required", boolean, BOOLEAN, "false: it may be missing.", reach=VALUE),
+    Row("format", one_of("raw"), TEXT, "raw: neither quotes nor variables.", reach=VALUE),
 )
 _FILES = {"anyOf": [TEXT, {"type": "array", "items": TEXT}]}
 INCLUDE = (
     Row("path", texts_list, _FILES, "Compose files; a later one is laid over those before.",
-        required=True),
+        required=True, reach=FILE),
     Row("project_directory", text, TEXT, "What their relative paths mean; the first one's "
-        "directory if left out."),
-    Row("env_file", texts_list, _FILES, "Their variables, instead of .env beside them."),
+        "directory if left out.", reach=FILE),
+    Row("env_file", texts_list, _FILES, "Their variables, instead of .env beside them.",
+        reach=FILE),
 )  # fmt: skip
 _INCLUDES = {
     "type": "array",
@@ -403,15 +464,18 @@ _INCLUDES = {
 
 STACK = (
     Row("compose", texts_list, _FILES, "The compose.yaml, relative to otto.yaml; of several, a "
-        "later one is laid over those before.", required=True),
-    Row("node", as_it_stands, {}, "Where its services run: an id, a list, labels, or all."),
+        "later one is laid over those before.", required=True, reach=FILE),
+    Row("node", as_it_stands, {}, "Where its services run: an id, a list, labels, or all.",
+        reach=VALUE),
     Row("name", matching(STACK_NAME, STACK_NAME_HELP), pattern_of(STACK_NAME),
         "Name of the stack, before the names of its services, networks and volumes; "
-        "the compose project's own if left out."),
-    Row("profiles", texts_list, _FILES, "Profiles of the compose file that are to run."),
-    Row("env_file", texts_list, _FILES, "Files with its variables, instead of .env beside it."),
+        "the compose project's own if left out.", reach=VALUE),
+    Row("profiles", texts_list, _FILES, "Profiles of the compose file that are to run.",
+        reach=VALUE),
+    Row("env_file", texts_list, _FILES, "Files with its variables, instead of .env beside it.",
+        reach=FILE),
     Row("directory", absolute, pattern_of("/.+"), "Directory of the nodes that relative paths of "
-        "volumes mean; /srv/<name> if left out."),
+        "volumes mean; /srv/<name> if left out.", reach=VALUE),
 )  # fmt: skip
 
 
@@ -432,16 +496,16 @@ NODES_SCHEMA: Mapping[str, Any] = {
 
 UPDATE = (
     Row("parallelism", integer(0, 10000), whole_number(0, 10000),
-        "How many nodes are changed at once; 0, or left out: all."),
-    Row("delay", _pause, TEXT, "Pause between two batches of nodes, such as 30s."),
+        "How many nodes are changed at once; 0, or left out: all.", reach=VALUE),
+    Row("delay", _pause, TEXT, "Pause between two batches of nodes, such as 30s.", reach=VALUE),
     Row("order", one_of("start-first", "stop-first"),
         {"enum": ["start-first", "stop-first"]},
-        "stop-first: for every service; start-first is done anyhow where it can be."),
+        "stop-first: for every service; start-first is done anyhow where it can be.", reach=VALUE),
     Row("max_failures", integer(0, 10000), whole_number(0, 10000),
-        "Nodes that may fail before no further one is begun; 0 if left out."),
+        "Nodes that may fail before no further one is begun; 0 if left out.", reach=VALUE),
     # Which nodes these are is known only beside the nodes.
     Row("canary", as_it_stands, {"anyOf": [{"type": "integer"}, *NODES_SCHEMA["anyOf"]]},
-        "Nodes that go first, alone: how many, an id, a list of ids, or labels."),
+        "Nodes that go first, alone: how many, an id, a list of ids, or labels.", reach=VALUE),
 )  # fmt: skip
 
 
@@ -460,26 +524,89 @@ def _update(raw: Any, at: At) -> dict[str, Any] | None:
     return found
 
 
+INCLUDES = Row(
+    "include",
+    as_it_stands,
+    _INCLUDES,
+    "Compose files whose services belong to this file.",
+    reach=FILE,
+)
+"""Read before the rest of a file is, of otto.yaml and of a compose file."""
+
 TOP = (
-    Row("cluster", _cluster, {}, "The cluster itself.", required=True),
-    Row("mqtt", _mqtt, {}, "The broker that agents report to. Without it they heal in silence."),
-    Row("nodes", listed, {}, "The Docker hosts.", required=True),
-    Row("services", as_it_stands, {}, "What runs, and where."),
-    Row("stacks", as_it_stands, {}, "Compose files that are taken as they are, and where."),
-    Row("include", as_it_stands, _INCLUDES, "Compose files whose services belong to this file."),
-    Row("profiles", as_it_stands, _FILES, "Profiles that are to run, of services that have some."),
-    Row("networks", _objects(NETWORK), {}, "Networks, as in compose."),
-    Row("volumes", _objects(VOLUME), {}, "Named volumes, as in compose."),
-    Row("secrets", _contents, {}, "Contents that services get as files under /run/secrets."),
-    Row("configs", _contents, {}, "Contents that services get as files, at a path of their own."),
-    Row("registries", _registries, {}, "Logins of registries, by host."),
-    Row("images", _images, {}, "Which images stay on a node."),
-    Row("update", _update, {}, "How a change goes over the nodes; left out, all at once."),
-    Row("plugin", _plugin, {"enum": list(PLUGIN_NAMES)}, "The inventory plugin, for Ansible."),
-    Row("strict", boolean, BOOLEAN, "Ansible: a wrong expression in compose or groups is fatal."),
-    Row("compose", mapping, {"type": "object"}, "Ansible: host variables from expressions."),
-    Row("groups", mapping, {"type": "object"}, "Ansible: groups from conditions."),
-    Row("keyed_groups", listed, {"type": "array"}, "Ansible: groups from values."),
+    Row("cluster", _cluster, {}, "The cluster itself.", required=True, reach=VALUE),
+    Row(
+        "mqtt",
+        _mqtt,
+        {},
+        "The broker that agents report to. Without it they heal in silence.",
+        reach=VALUE,
+    ),
+    Row("nodes", listed, {}, "The Docker hosts.", required=True, reach=VALUE),
+    Row("services", as_it_stands, {}, "What runs, and where.", reach=VALUE),
+    Row(
+        "stacks",
+        as_it_stands,
+        {},
+        "Compose files that are taken as they are, and where.",
+        reach=VALUE,
+    ),
+    INCLUDES,
+    Row(
+        "profiles",
+        as_it_stands,
+        _FILES,
+        "Profiles that are to run, of services that have some.",
+        reach=VALUE,
+    ),
+    Row("networks", _objects(NETWORK), {}, "Networks, as in compose.", reach=VALUE),
+    Row("volumes", _objects(VOLUME), {}, "Named volumes, as in compose.", reach=VALUE),
+    Row(
+        "secrets",
+        _contents,
+        {},
+        "Contents that services get as files under /run/secrets.",
+        reach=VALUE,
+    ),
+    Row(
+        "configs",
+        _contents,
+        {},
+        "Contents that services get as files, at a path of their own.",
+        reach=VALUE,
+    ),
+    Row("registries", _registries, {}, "Logins of registries, by host.", reach=VALUE),
+    Row("images", _images, {}, "Which images stay on a node.", reach=VALUE),
+    Row(
+        "update",
+        _update,
+        {},
+        "How a change goes over the nodes; left out, all at once.",
+        reach=VALUE,
+    ),
+    Row(
+        "plugin",
+        _plugin,
+        {"enum": list(PLUGIN_NAMES)},
+        "The inventory plugin, for Ansible.",
+        reach=VALUE,
+    ),
+    Row(
+        "strict",
+        boolean,
+        BOOLEAN,
+        "Ansible: a wrong expression in compose or groups is fatal.",
+        reach=VALUE,
+    ),
+    Row(
+        "compose",
+        mapping,
+        {"type": "object"},
+        "Ansible: host variables from expressions.",
+        reach=TEMPLATES,
+    ),
+    Row("groups", mapping, {"type": "object"}, "Ansible: groups from conditions.", reach=TEMPLATES),
+    Row("keyed_groups", listed, {"type": "array"}, "Ansible: groups from values.", reach=TEMPLATES),
 )
 
 ELSEWHERE = {
@@ -490,8 +617,8 @@ ELSEWHERE = {
 """Keys of compose's top level that are not Otto's."""
 
 COMPOSE = (
-    Row("name", text, TEXT, "Name of the project."),
-    Row("version", as_it_stands, {}, "Taken, and without effect, as in compose."),
+    Row("name", text, TEXT, "Name of the project.", reach=VALUE),
+    Row("version", as_it_stands, {}, "Taken, and without effect, as in compose.", reach=VALUE),
     *(row for row in TOP if row.key in ("services", "networks", "volumes", "secrets", "configs")),
 )
 """A compose file that is a stack, what it includes taken in."""

@@ -70,7 +70,9 @@ class Binds:
             return piece
         source, target, read_only = said
         here = os.path.normpath(os.path.join(piece.place.file.directory, source))  # noqa: PTH118
-        if self._carries:
+        if self._carries and os.path.lexists(here):
+            if not self._files.may_be_named(piece, here):
+                return []
             if os.path.isfile(here):  # noqa: PTH113
                 return [self._carried(piece, here, target)]
             names = _inside(here)

@@ -21,6 +21,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.cluster_tables import
     ENV_FILE,
     EXTENDS,
     INCLUDE,
+    INCLUDES,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.compose_merge import (
     merge_files,
@@ -29,8 +30,17 @@ from ansible_collections.otto.cluster.plugins.module_utils.compose_merge import 
 )
 from ansible_collections.otto.cluster.plugins.module_utils.compose_read import Files, TooMuch
 from ansible_collections.otto.cluster.plugins.module_utils.errors import Problems, nearest
+from ansible_collections.otto.cluster.plugins.module_utils.option_reach import REACH
+from ansible_collections.otto.cluster.plugins.module_utils.option_refused import BEFORE
+from ansible_collections.otto.cluster.plugins.module_utils.option_table import OPTIONS
 from ansible_collections.otto.cluster.plugins.module_utils.option_text import At, matching, plain
 from ansible_collections.otto.cluster.plugins.module_utils.pieces import File, Piece, Place
+from ansible_collections.otto.cluster.plugins.module_utils.withheld import (
+    WITHHELD,
+    Withheld,
+    layered,
+    withheld_hint,
+)
 
 MAX_CHAIN = 32
 """Services that extend each other, and files that include each other."""
@@ -97,7 +107,14 @@ def _is_service(piece: Piece, files: Files, needs: str = "") -> bool:
         expected = f"a mapping with {needs}image"
         files.tell(piece, "is not valid", found=piece.plain(), expected=expected)
         return False
-    return True
+    good = True
+    for key in sorted(piece.value.keys() & KEYS):
+        good = files.may_be_set(piece.value[key], REACH.get(key)) and good
+    return good
+
+
+KEYS = frozenset((*OPTIONS, *BEFORE, "name", "node"))
+"""Keys that a service may have; what is none of them is told where it is parsed."""
 
 
 def _is_name(name: Any, piece: Piece, files: Files, is_name: Callable[[Any, At], bool]) -> bool:
@@ -144,7 +161,7 @@ class Model:
             section: dict(root.entries(section)) for section in SECTIONS[1:]
         }
         include = root.get("include")
-        if include is not None:
+        if include is not None and files.may_be_set(include, INCLUDES.reach):
             for entry in include.items():
                 self._include(entry)
         size = sum(piece.size for piece in self.services.values())
@@ -254,13 +271,16 @@ class Model:
         directory = os.path.dirname(first)  # noqa: PTH120
         if "project_directory" in said:
             directory = self._files.resolve(entry, said["project_directory"])
+            if not self._files.may_be_named(entry, directory):
+                self.complete = False
+                return
         own: dict[str, str] = {}
         if "env_file" in said:
             for path in said["env_file"]:
-                own.update(self._files.variables(entry, path, {**own, **self._environ}))
+                own.update(self._files.variables(entry, path, layered(own, self._environ)))
         else:
-            own = self._files.dot_env(directory, self._environ)
-        environ = {**own, **self._environ} if own else self._environ
+            own = self._files.dot_env(entry, directory, self._environ)
+        environ = layered(own, self._environ) if own else self._environ
         root: Piece | None = None
         for path in said["path"]:
             name = self._files.shown(self._files.resolve(entry, path))
@@ -321,26 +341,28 @@ class Model:
 
     def _passed_on(self, environment: Piece) -> Piece:
         """Variables that are named without a value have that of the file they are named in."""
-        environ = self._environ
         if isinstance(environment.value, dict):
-            return environment.with_value(
-                {
-                    key: piece.with_value(environ[key])
-                    if piece.value is None and key in environ
-                    else piece
-                    for key, piece in environment.value.items()
-                }
-            )
+            entries: dict[str, Piece] = {}
+            for key, piece in environment.value.items():
+                given = self._given(key, piece) if piece.value is None else None
+                entries[key] = piece if given is None else piece.with_value(given)
+            return environment.with_value(entries)
         if isinstance(environment.value, list):
-            return environment.with_value(
-                [
-                    piece.with_value(f"{piece.value}={environ[piece.value]}")
-                    if isinstance(piece.value, str) and piece.value in environ
-                    else piece
-                    for piece in environment.value
-                ]
-            )
+            lines: list[Piece] = []
+            for piece in environment.value:
+                name = piece.value
+                given = self._given(name, piece) if isinstance(name, str) else None
+                lines.append(piece if given is None else piece.with_value(f"{name}={given}"))
+            return environment.with_value(lines)
         return environment
+
+    def _given(self, name: str, piece: Piece) -> str | None:
+        """The value of a variable; None where none is set, or it is withheld, which is told."""
+        value = self._environ.get(name)
+        if isinstance(value, Withheld):
+            self._files.tell(piece, WITHHELD, found=name, hint=withheld_hint(name))
+            return ""
+        return value
 
     @staticmethod
     def _over(below: Piece, above: Piece | None) -> Piece:
@@ -368,7 +390,7 @@ class Model:
         values = self._files.variables(
             entry,
             said["path"],
-            {**known, **self._environ},
+            layered(known, self._environ),
             required=said.get("required", True),
             raw=said.get("format") == "raw",
         )
@@ -413,4 +435,10 @@ def _profiles(said: Piece, files: Files) -> list[str]:
 def chosen_profiles(said: Piece | None, environ: Mapping[str, str], files: Files) -> list[str]:
     """Profiles that a file names, and those of COMPOSE_PROFILES."""
     named = _profiles(said, files) if said is not None and said.value is not None else []
-    return [*named, *(p.strip() for p in environ.get("COMPOSE_PROFILES", "").split(",") if p)]
+    of_environ = environ.get("COMPOSE_PROFILES", "")
+    if isinstance(of_environ, Withheld):
+        at = said or Piece(None, Place(files.main))
+        hint = withheld_hint("COMPOSE_PROFILES")
+        files.tell(at, f"COMPOSE_PROFILES {WITHHELD}", expected="it unset, or given", hint=hint)
+        return named
+    return [*named, *(p.strip() for p in of_environ.split(",") if p)]

@@ -80,6 +80,7 @@ class Problem:
     message: one sentence, only where found/expected alone do not say it.
     found, expected, nearest, hint: one line each, "" where there is nothing to say.
     file, line: filled in by whoever knows them; line 0 is not known.
+    outside: the file, links followed, that may be read once its place is allowed; "" for none.
     """
 
     path: Path
@@ -90,6 +91,7 @@ class Problem:
     hint: str = ""
     file: str = ""
     line: int = 0
+    outside: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", in_text(self.message))
@@ -126,10 +128,11 @@ class Problems:
         nearest: str = "",
         hint: str = "",
         line: int = 0,
+        outside: str = "",
     ) -> None:
         """Note one problem. `found` is text to print: pass it through `show_value` first."""
         self._all.append(
-            Problem(tuple(path), message, found, expected, nearest, hint, file="", line=line)
+            Problem(tuple(path), message, found, expected, nearest, hint, "", line, outside)
         )
 
     def extend(self, problems: Iterable[Problem]) -> None:

@@ -19,7 +19,12 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     nearest,
     show_value,
 )
-from ansible_collections.otto.cluster.plugins.module_utils.secret_names import sounds_secret
+from ansible_collections.otto.cluster.plugins.module_utils.withheld import (
+    WITHHELD,
+    Withheld,
+    layered,
+    withheld_hint,
+)
 
 MAX_EXPANDED = 8 * 1024 * 1024
 """Characters that variables may blow a file up to."""
@@ -29,7 +34,10 @@ _MAX_NESTED = 16
 
 
 class CannotExpand(Exception):
-    """quoted: `found` is a piece of the text itself, which may be a secret."""
+    """quoted: `found` is a piece of the text itself, which may be a secret.
+
+    what: the same for a text of which nothing at all is shown.
+    """
 
     def __init__(
         self,
@@ -39,6 +47,7 @@ class CannotExpand(Exception):
         hint: str = "",
         near: str = "",
         quoted: bool = False,
+        what: str = "",
     ) -> None:
         super().__init__(message)
         self.quoted = quoted
@@ -47,6 +56,7 @@ class CannotExpand(Exception):
         self.expected = expected
         self.hint = hint
         self.nearest = near
+        self.what = what or found
 
 
 class _Piece(NamedTuple):
@@ -97,6 +107,7 @@ def _piece(text: str, dollar: int) -> _Piece:
             expected="$VAR, ${VAR}, ${VAR:-default} or $$",
             hint="$$ stands for a dollar sign",
             quoted=True,
+            what="a dollar sign that begins no variable",
         )
     if not braced:
         return _Piece(name.group(), "", "", name.end())
@@ -123,12 +134,21 @@ def _piece(text: str, dollar: int) -> _Piece:
             expected="${VAR}, ${VAR:-default}, ${VAR:?message} or ${VAR:+other}",
             hint="the closing brace is missing" if depth else "$$ stands for a dollar sign",
             quoted=True,
+            what="a variable in braces that cannot be read",
         )
     return _Piece(name.group(), operator, text[start:at], at + 1)
 
 
 def _resolve(piece: _Piece, environ: Mapping[str, str], depth: int) -> str:
     value = environ.get(piece.name)
+    if isinstance(value, Withheld):
+        raise CannotExpand(
+            WITHHELD,
+            found=f"${{{piece.name}}}",
+            expected="a variable that the file is given",
+            hint=withheld_hint(piece.name),
+            what="a variable",
+        )
     missing = not value if piece.operator.startswith(":") else value is None
     kind = piece.operator[-1:]
     if kind == "+":
@@ -146,6 +166,7 @@ def _resolve(piece: _Piece, environ: Mapping[str, str], depth: int) -> str:
             expected="a value",
             hint=f"export {piece.name}=..., or write {piece.name}=... into .env beside the file",
             near=near,
+            what=_UNSET,
         )
     raise CannotExpand(
         found=f"${{{piece.name}}}, which is not set",
@@ -153,7 +174,11 @@ def _resolve(piece: _Piece, environ: Mapping[str, str], depth: int) -> str:
         hint=f"export {piece.name}=..., write it into .env beside the file, "
         f"or say ${{{piece.name}:-default}}",
         near=near,
+        what=_UNSET,
     )
+
+
+_UNSET = "a variable that is not set"
 
 
 # --- .env -----------------------------------------------------------------------------------
@@ -163,6 +188,7 @@ _ENV_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$$"
 
 
 _ENV_NAME = re.compile("[A-Za-z_][A-Za-z0-9_.-]*")
+_GIVEN = "one of the file's own, or one that --var names"
 
 
 def parse_env(
@@ -173,7 +199,11 @@ def parse_env(
     raw: bool = False,
     bare: bool = False,
 ) -> dict[str, str]:
-    """Variables of the text of a `.env` file, as `source.read_env_file` describes it."""
+    """Variables of the text of a `.env` file, as `source.read_env_file` describes it.
+
+    Any file may be named as one, a file of passwords too: a problem says its line, and quotes none
+    of it.
+    """
     values: dict[str, str] = {}
     at = 0
     while at < len(text):
@@ -187,12 +217,14 @@ def parse_env(
         start = at + len(text[at:end]) - len(text[at:end].lstrip())
         match = _ENV_LINE.match(text, start)
         if match is None and bare and _ENV_NAME.fullmatch(stripped):
-            if stripped in environ:
-                values[stripped] = environ[stripped]
+            given = environ.get(stripped)
+            if isinstance(given, Withheld):
+                problems.add((), WITHHELD, found="a variable", expected=_GIVEN, line=line)
+            elif given is not None:
+                values[stripped] = given
             at = end + 1
             continue
         if match is None:
-            # The line may hold half a secret: it is not shown.
             problems.add((), found="a line without KEY=", expected="KEY=value", line=line)
             at = end + 1
             continue
@@ -204,18 +236,16 @@ def parse_env(
             continue
         value, end, wrong = _env_value(text, begin, end)
         if wrong:
-            problems.add((name,), found=wrong, line=line)
+            problems.add((), found=wrong, line=line)
         if value is None:
             return values
         if text[begin : begin + 1] != "'":
             try:
-                value = expand(value, {**values, **environ})
+                value = expand(value, layered(values, environ))
             except CannotExpand as error:
-                found = "(hidden)" if error.quoted and sounds_secret(name) else error.found
-                problems.add(
-                    (name,), error.message, found=found, expected=error.expected,
-                    hint=error.hint, nearest=error.nearest, line=line,
-                )  # fmt: skip
+                said = WITHHELD if error.message == WITHHELD else ""
+                expected = _GIVEN if said else error.expected
+                problems.add((), said, found=error.what, expected=expected, line=line)
         values[name] = value
         at = end + 1
     return values

@@ -28,6 +28,7 @@ from .option_text import (
     text,
     texts,
 )
+from .withheld import WITHHELD, Withheld, withheld_hint
 
 # --- commands, variables, labels -----------------------------------------------------------------
 
@@ -64,8 +65,11 @@ def environment(raw: Any, at: At) -> dict[str, str] | None:
             continue
         if value is None:
             # Named without a value: taken from where otto runs; unset there, it is not set here.
-            if key in at.environ:
-                result[key] = at.environ[key]
+            given = at.environ.get(key)
+            if isinstance(given, Withheld):
+                where.problem(WITHHELD, found=key, hint=withheld_hint(key))
+            elif given is not None:
+                result[key] = given
             continue
         content = plain(value)
         if content is None or "\0" in content:

@@ -27,14 +27,16 @@ class At:
     """Where in the file a parser stands, and whom it tells what is wrong there.
 
     environ: what a variable that is named without a value takes its value from.
+    untrusted: somebody else wrote the file; a key may stand there only where it says so.
     """
 
     path: Path
     problems: Problems
     environ: Mapping[str, str] = field(default_factory=dict)
+    untrusted: bool = False
 
     def sub(self, *keys: str | int) -> At:
-        return At((*self.path, *keys), self.problems, self.environ)
+        return At((*self.path, *keys), self.problems, self.environ, self.untrusted)
 
     def problem(
         self,

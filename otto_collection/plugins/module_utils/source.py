@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path as FilePath
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.errors import (
@@ -112,31 +111,23 @@ def _shown(problems: tuple[Problem, ...], encrypted: bool) -> tuple[Problem, ...
     )
 
 
-def read_env_file(
-    path: str,
+def env_file(
+    content: bytes,
+    file: str,
     environ: Mapping[str, str] | None = None,
     *,
     vault: Vault | None = None,
     raw: bool = False,
     bare: bool = False,
 ) -> dict[str, str]:
-    """Variables of a `.env` file; {} where there is none.
+    """Variables of the content of a `.env` file; file: its name as errors show it.
 
     `KEY=value`, `export KEY=value`, comments, 'literal' and "escaped" quotes that may span lines.
     Outside of single quotes variables are expanded: those of `environ` first, then those above.
     raw: no quotes, no variables, a value is what stands after the =. bare: a line may be a name
     alone, which takes its value from `environ`. A vaulted file is decrypted.
-    Raises ClusterFileError with the lines of the file.
+    Raises ClusterFileError with the lines of the file, and nothing of what stands in them.
     """
-    try:
-        with FilePath(path).open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise ClusterFileError(
-            [Problem((), f"cannot read the file: {error.strerror}", file=str(path))]
-        ) from error
     problems = Problems()
     text = _decode(content, problems)
     if text is not None and text.startswith(VAULT_HEADER):
@@ -146,7 +137,7 @@ def read_env_file(
         text = text.replace("\r\n", "\n")
         values = parse_env(text, environ or {}, problems, raw=raw, bare=bare)
     if problems:
-        raise ClusterFileError(problems.located(str(path)))
+        raise ClusterFileError(problems.located(file))
     return values
 
 
