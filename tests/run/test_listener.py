@@ -17,7 +17,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoErr
 from ansible_collections.otto.cluster.plugins.module_utils.ranges import Ranges
 
 from otto_run.broker import EmbeddedBroker, find, local_address
-from otto_run.broker_guard import Shared
+from otto_run.broker_doors import Shared
 from otto_run.listener import Listener
 from otto_run.messages import Message
 from otto_run.store import Store
