@@ -149,6 +149,17 @@ def test_an_agent_is_let_in_beside_500_silent_connections(
     assert apart.said == ""
 
 
+def test_a_mosquitto_has_places_left(tmp_path: Path, crowd: list[socket.socket]) -> None:
+    """It sends nobody away for 90 s, and has no limit for one address: it has more places."""
+    site = Site(tmp_path, "mosquitto")
+    site.start()
+    try:
+        fill(site, crowd, 500)
+        assert agent_is_in_after(site) < SOON
+    finally:
+        site.stop()
+
+
 def test_it_is_the_limits_that_let_it_in(
     made: Callable[..., Apart], crowd: list[socket.socket]
 ) -> None:
