@@ -150,7 +150,7 @@ class _Plane:
             self._states[message.node] = body["state"]
             colour = "green" if body["state"] == "online" else "red"
             self._event(message.node, "", f"agent {body['state']}", colour)
-        elif message.kind == "gap":
+        elif message.kind in ("gap", "quota"):
             self._event(message.node, "", body["text"], "yellow")
         elif message.kind == "event" and "age" not in body:  # what is old is in `events`
             colour = "yellow" if body["kind"] in ("died", "failed", "backoff") else ""
@@ -185,7 +185,7 @@ class _Plane:
         now = time.monotonic()
         if now - self._complained < 60:
             return
-        refused = self.listener.refusals() if self.listener is not None else Counter()
+        refused = self.listener.refusals.take() if self.listener is not None else Counter()
         if refused:
             say(f"Messages not believed: {_most(refused)}")
         away = self._broker.turned_away() if self._broker is not None else Counter()
