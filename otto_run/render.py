@@ -17,9 +17,9 @@ _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 
 def clean(text: object, limit: int = 500) -> str:
     """One line that cannot move a cursor: control characters become spaces, long text is cut."""
-    line = "".join(
-        character if character.isprintable() else " " for character in str(text)[: limit * 4]
-    )
+    line = str(text)[: limit * 4]
+    if not line.isprintable():
+        line = "".join(character if character.isprintable() else " " for character in line)
     line = " ".join(line.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 

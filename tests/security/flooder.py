@@ -19,7 +19,6 @@ from tests.security import attacker
 
 
 def payload(kind: str, seq: int, boot: str = "b", **more: Any) -> bytes:
-    """A good message, as an agent would say it."""
     body = {"v": 1, "boot": boot, "seq": seq, "time": time.time(), **more}
     if kind == "event":
         return json.dumps({"kind": "died", "service": "web", "text": "ended", **body}).encode()
