@@ -21,7 +21,7 @@ class Quota:
     events_in_all: int = 200_000
     events_least: int = 500
     samples: int = 100_000
-    sample_bytes: int = 128 * _MIB
+    sample_bytes: int = 256 * _MIB
     lives: int = 500
     ranges: int = 2_000
 
