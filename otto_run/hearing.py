@@ -26,8 +26,10 @@ _BYTES_AT_ONCE = 64 * _MIB
 _STATUS_A_SECOND = 1.0
 _STATUS_AT_ONCE = 600
 
-_SHARE = 500  # messages of one node that wait for the store
+# Of one node, that wait for the store: an agent has a hundred samples without an ack at the most.
+_SHARE = 200
 _SHARE_BYTES = 4 * _MIB
+_EACH = 100  # of one node in one batch, a tenth of a second
 QUEUE = 2_000  # of all: then the network waits
 _QUEUE_BYTES = 64 * _MIB
 _TELL = 60.0  # seconds from one word about what was not taken to the next
@@ -98,15 +100,23 @@ class Turns:
                 if ended():
                     return False
                 self._changed.wait(0.5)
-            lane = self._lanes.setdefault(message.node, collections.deque())
-            if len(lane) >= _SHARE or self._bytes[message.node] > _SHARE_BYTES:
+            if self._full(message.node):
                 return False
+            lane = self._lanes.setdefault(message.node, collections.deque())
             lane.append((message, size))
             self._bytes[message.node] += size
             self._size += size
             self._number += 1
             self._changed.notify_all()
         return True
+
+    def full(self, node: str) -> bool:
+        """Whether a node has its share in the queue: not worth looking at what it says now."""
+        with self._changed:
+            return self._full(node)
+
+    def _full(self, node: str) -> bool:
+        return len(self._lanes.get(node, ())) >= _SHARE or self._bytes[node] > _SHARE_BYTES
 
     def take(self, most: int, wait: float, gather: float) -> list[Message]:
         """Up to `most` messages, one of each node in turn: waits for the first one for `wait`
@@ -116,11 +126,9 @@ class Turns:
                 return []
             self._changed.wait_for(lambda: self._number >= most, gather)
             taken: list[Message] = []
-            while self._number and len(taken) < most:
-                for node in list(self._lanes):
+            for _ in range(_EACH):
+                for node in list(self._lanes)[: most - len(taken)]:
                     taken.append(self._next(node))
-                    if len(taken) == most:
-                        break
             self._changed.notify_all()
         return taken
 

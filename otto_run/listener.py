@@ -84,6 +84,9 @@ class Listener:
             client.tls_set_context(tls.context(self._broker.ca))
         # Acks for a broker that does not take them; a lost one only costs a repetition.
         client.max_queued_messages_set(1000)
+        # An ack does not wait for the broker's word about the ones before it: in a flood that comes
+        # late.
+        client.max_inflight_messages_set(1000)
         client.on_connect = _guarded(self._on_connect)
         client.on_subscribe = _guarded(self._on_subscribe)
         client.on_disconnect = _guarded(lambda *_: self._subscribed.clear())
@@ -169,7 +172,10 @@ class Listener:
     def _on_message(self, _client: object, _data: object, raw: mqtt.MQTTMessage) -> None:
         size = len(raw.payload)
         sender, kind = messages.sender(raw.topic, self._cluster, self._nodes)
-        # Before it is looked at: what is too much costs least then.
+        # Before it is looked at: a broker drops what others say while we are slow.
+        if sender and kind != messages.STATUS and self._turns.full(sender):
+            self._meter.drop(sender)
+            return
         if sender and not self._meter.admits(sender, kind, size, time.monotonic()):
             return
         try:
