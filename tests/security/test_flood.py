@@ -108,7 +108,9 @@ def flood(site: Site, directory: Path, seconds: float) -> None:
         while mad.poll() is None:
             waits.append(honest.waits(lambda: mad.poll() is not None))
         sent = int(mad.communicate()[0])
-        wait_for(honest.heard, seconds=60, what="the last acks")
+        late = time.monotonic() + 60
+        honest.waits(lambda: time.monotonic() > late)
+        wait_for(honest.heard, seconds=30, what="the last acks")
         wait_for(lambda: told(store), seconds=30, what="a word about what was dropped")
     finally:
         honest.link.stop()
