@@ -14,6 +14,7 @@ import resource
 import socket
 import ssl
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
     )
     from ansible_collections.otto.cluster.plugins.plugin_utils.pki import Pair
 
-    from otto_run.broker_guard import Door
+    from otto_run.broker_doors import Door
+    from otto_run.broker_guard import GuardedBroker
+
+log = logging.getLogger(__name__)
 
 _START = 10.0  # seconds for the embedded broker to come up, and to go down
 
@@ -101,13 +105,15 @@ class EmbeddedBroker:
         self._shown = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._broker: GuardedBroker | None = None
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="broker", daemon=True)
 
     def start(self) -> None:
         """Listen. Raises OttoError, for one when the port is taken."""
-        _many_files(self.door.most)
+        # A place for each member, and one for each that waits to log in.
+        _many_files(2 * self.door.members)
         if self._certificate is not None:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -150,6 +156,11 @@ class EmbeddedBroker:
                 self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(_START)
 
+    def turned_away(self) -> Counter[str]:
+        """address -> connections that were ended before they had logged in, since the last call."""
+        entrance = self._broker.entrance if self._broker is not None else None
+        return entrance.turned_away() if entrance is not None else Counter()
+
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()
@@ -171,7 +182,9 @@ class EmbeddedBroker:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         host = f"[{self.address}]" if ":" in self.address else self.address
-        broker = GuardedBroker(f"{host}:{self.port}", self.door, self._tls)
+        # asyncio writes a traceback for each connection that is lost in a moment of its own.
+        self._loop.set_exception_handler(lambda _, context: log.debug("%s", context))
+        self._broker = broker = GuardedBroker(f"{host}:{self.port}", self.door, self._tls)
         await broker.start()
         self._started.set()
         await self._stop.wait()
@@ -182,7 +195,7 @@ class EmbeddedBroker:
 def _many_files(connections: int) -> None:
     """A thousand nodes are more connections than a process may have by default."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + 256
+    wanted = connections + 512
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
@@ -211,14 +224,14 @@ def own(cluster: Cluster, directory: Path, place: Place) -> EmbeddedBroker:
     from ansible_collections.otto.cluster.plugins.plugin_utils.credentials import Credentials
     from ansible_collections.otto.cluster.plugins.plugin_utils.pki import Pki
 
-    from otto_run.broker_guard import Members, Shared
+    from otto_run.broker_doors import Members, Shared
 
     mqtt = cluster.mqtt
     if mqtt is None:
         raise ValueError("the cluster names no broker")
     door: Door
     if mqtt.username is not None:
-        door = Shared(mqtt.username, mqtt.password or "")
+        door = Shared(mqtt.username, mqtt.password or "", len(cluster.nodes) + 1)
     else:
         nodes = frozenset(node.id for node in cluster.nodes)
         door = Members(cluster.name, nodes, _Passwords(Credentials(directory)))

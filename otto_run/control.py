@@ -11,6 +11,7 @@ import contextlib
 import queue
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
@@ -149,7 +150,7 @@ class _Plane:
             self._states[message.node] = body["state"]
             colour = "green" if body["state"] == "online" else "red"
             self._event(message.node, "", f"agent {body['state']}", colour)
-        elif message.kind == "gap":
+        elif message.kind in ("gap", "quota"):
             self._event(message.node, "", body["text"], "yellow")
         elif message.kind == "event" and "age" not in body:  # what is old is in `events`
             colour = "yellow" if body["kind"] in ("died", "failed", "backoff") else ""
@@ -179,17 +180,19 @@ class _Plane:
             time.sleep(0.2)
 
     def _complain(self) -> None:
-        """Say what the listener does not believe, at most once a minute."""
-        listener = self.listener
+        """Say what the listener does not believe and whom the broker has sent away, at most once a
+        minute."""
         now = time.monotonic()
-        if listener is None or now - self._complained < 60:
+        if now - self._complained < 60:
             return
-        refused = sum(listener.refused.values())
+        refused = self.listener.refusals.take() if self.listener is not None else Counter()
         if refused:
+            say(f"Messages not believed: {_most(refused)}")
+        away = self._broker.turned_away() if self._broker is not None else Counter()
+        if away:
+            say(f"Connections that did not log in, ended by the broker: {_most(away)}")
+        if refused or away:
             self._complained = now
-            reasons = ", ".join(reason for reason, _ in listener.refused.most_common(3))
-            say(f"Messages not believed: {refused} ({reasons})")
-            listener.refused.clear()
 
     def stop(self) -> None:
         """End every part, in the order in which they lean on each other."""
@@ -199,3 +202,9 @@ class _Plane:
             self.listener.stop()
         if self._broker is not None:
             self._broker.stop()
+
+
+def _most(counted: Counter[str]) -> str:
+    """How many in all, and the three of which there are most."""
+    three = ", ".join(f"{name}: {number}" for name, number in counted.most_common(3))
+    return f"{counted.total()} ({three})"

@@ -24,6 +24,7 @@ _COLOURS = {
     "backoff": "yellow",
     "healed": "green",
     "gap": "yellow",
+    "quota": "yellow",
     "ring_lost": "red",
     "docker_gone": "red",
     "target_broken": "red",

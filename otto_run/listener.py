@@ -1,22 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Hears what the agents say, hands it to the store in batches, and acks what is stored.
 
-The network's thread only parses and queues; a thread of our own writes. Nothing that is heard is
-thrown away: when the queue is full the network waits, and what a broker drops meanwhile has no ack
-and comes again. An exception in a paho callback would end its thread while `is_connected()` stays
-true, so every callback is wrapped.
+The network's thread only parses and queues; a thread of our own writes. When the store is behind
+with what all say, the network waits; what one node says beyond its share is not taken in. What a
+broker drops, and what is not taken, has no ack and comes again. An exception in a paho callback
+would end its thread while `is_connected()` stays true, so every callback is wrapped.
 """
 
 from __future__ import annotations
 
-import collections
 import logging
-import queue
 import secrets
 import threading
 import time
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +21,7 @@ from ansible_collections.otto.cluster.plugins.module_utils import tls
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 
 from otto_run import messages
+from otto_run.hearing import Meter, Refusals, Turns
 from otto_run.messages import Message, Refused, parse
 from otto_run.network import Network
 from otto_run.store import Store
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_QUEUE = 2_000
 _BATCH = 500
 _PAUSE = 0.2  # seconds in which messages gather to one transaction
 _PRUNE = 600.0
@@ -58,7 +55,8 @@ class Listener:
         self._nodes = frozenset(nodes)
         self._store = store
         self._told = told
-        self._queue: queue.Queue[Message] = queue.Queue(_QUEUE)
+        self._meter = Meter()
+        self._turns = Turns()
         self._ended = threading.Event()
         self._subscribed = threading.Event()
         self._client: mqtt.Client | None = None
@@ -66,8 +64,7 @@ class Listener:
         self._writer = threading.Thread(target=self._write, name="listener", daemon=True)
         self._failure: Exception | None = None
         self._refusal = ""
-        self.refused: collections.Counter[str] = collections.Counter()
-        """reasons of refused messages, at most 100 different ones"""
+        self.refusals = Refusals()
         self._id = secrets.token_hex(4)
 
     def start(self, timeout: float = 10.0) -> None:
@@ -87,6 +84,9 @@ class Listener:
             client.tls_set_context(tls.context(self._broker.ca))
         # Acks for a broker that does not take them; a lost one only costs a repetition.
         client.max_queued_messages_set(1000)
+        # An ack does not wait for the broker's word about the ones before it: in a flood that comes
+        # late.
+        client.max_inflight_messages_set(1000)
         client.on_connect = _guarded(self._on_connect)
         client.on_subscribe = _guarded(self._on_subscribe)
         client.on_disconnect = _guarded(lambda *_: self._subscribed.clear())
@@ -170,18 +170,26 @@ class Listener:
             self._say(node, "ack", messages.hello(self._id))
 
     def _on_message(self, _client: object, _data: object, raw: mqtt.MQTTMessage) -> None:
+        size = len(raw.payload)
+        sender, kind = messages.sender(raw.topic, self._cluster, self._nodes)
+        # Before it is looked at: a broker drops what others say while we are slow.
+        if sender and kind != messages.STATUS and self._turns.full(sender):
+            self._meter.drop(sender)
+            return
+        if sender and not self._meter.admits(sender, kind, size, time.monotonic()):
+            return
         try:
             message = parse(raw.topic, bytes(raw.payload), raw.retain, self._cluster, self._nodes)
         except Refused as reason:
-            if str(reason) in self.refused or len(self.refused) < 100:
-                self.refused[str(reason)] += 1
+            self.refusals.add(reason)
             if reason.instead is None:
                 return
             message = reason.instead
-        while not self._ended.is_set() and self._failure is None:
-            with suppress(queue.Full):
-                self._queue.put(message, timeout=0.5)
-                return
+        if not self._turns.put(message, size, self._over):
+            self._meter.drop(message.node)
+
+    def _over(self) -> bool:
+        return self._ended.is_set() or self._failure is not None
 
     def _say(self, node: str, kind: str, payload: bytes) -> None:
         if self._client is not None:
@@ -194,10 +202,12 @@ class Listener:
         try:
             with Store(self._store) as store:
                 pruned = 0.0
-                while not (self._ended.is_set() and self._queue.empty()):
-                    batch = self._gather()
+                while not (self._ended.is_set() and self._turns.empty):
+                    gather = 0.0 if self._ended.is_set() else _PAUSE / 2
+                    batch = self._turns.take(_BATCH, _PAUSE, gather)
+                    batch += self._meter.told(time.monotonic())
                     if batch:
-                        store.add(batch, time.time())
+                        batch += store.add(batch, time.time())
                         for node, ack in messages.acks(self._id, batch).items():
                             self._say(node, "ack", ack)
                         for message in batch:
@@ -207,19 +217,6 @@ class Listener:
                         pruned = time.monotonic()
         except Exception as error:
             self._failure = error
-
-    def _gather(self) -> list[Message]:
-        try:
-            batch = [self._queue.get(timeout=_PAUSE)]
-        except queue.Empty:
-            return []
-        deadline = time.monotonic() + (0 if self._ended.is_set() else _PAUSE / 2)
-        while len(batch) < _BATCH:
-            with suppress(queue.Empty):
-                batch.append(self._queue.get(timeout=max(0.0, deadline - time.monotonic())))
-                continue
-            break
-        return batch
 
 
 def _guarded(callback: Callable[..., None]) -> Callable[..., None]:

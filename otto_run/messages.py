@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +19,14 @@ from ansible_collections.otto.cluster.plugins.module_utils.ranges import Ranges
 
 from otto_run.render import clean
 
-KINDS = ("status", "report", "metrics", "event")
+STATUS = "status"
+KINDS = (STATUS, "report", "metrics", "event")
 MAX_BYTES = 512 * 1024
 _VERSION = 1
-_MANY = 2000  # services, containers or errors in one message
+_MANY = 1000  # services, containers or errors in one message
+_NUMBERS = 100  # of the host, or of one container
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")  # of a number
+_OLDEST = 366 * 86400.0  # seconds: nothing is older than a year, whatever a node says
 SKEW = 60.0
 """Seconds that a node's clock may be off before its samples are flagged"""
 _INTEGER = 2**53  # SQLite's integers end at 2**63, JSON's exactness ends here
@@ -36,8 +41,8 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class Message:
-    """One message of an agent. kind: as in its topic, or "gap". body: only what is known and has
-    its type.
+    """One message of an agent. kind: as in its topic, or "gap"; or "quota", by which the control
+    plane says what of this node it did not take or keep. body: only what is known and has its type.
 
     retained: the broker had kept it, so it says nothing of when its sender was last there.
     number: of this life of its agent (`body["boot"]`), where it has one.
@@ -63,8 +68,8 @@ class Message:
         time = float(self.body["time"])
         age = self.body.get("age", 0.0)
         if age is None:
-            return max(0.0, min(now, time)), time > now + SKEW
-        return max(0.0, now - age), abs(now - age - time) > SKEW
+            return max(0.0, now - _OLDEST, min(now, time)), time > now + SKEW
+        return max(0.0, now - min(age, _OLDEST)), abs(now - age - time) > SKEW
 
 
 def topic_filters(cluster: str) -> list[str]:
@@ -115,18 +120,31 @@ def _encode(body: Mapping[str, Any]) -> bytes:
     return json.dumps({"v": _VERSION, **body}, separators=(",", ":")).encode()
 
 
+def sender(topic: str, cluster: str, nodes: Collection[str]) -> tuple[str, str]:
+    """The node and the kind of a message, by its topic alone; the broker vouches for the node.
+    "" and "" where it is of nobody that is known."""
+    try:
+        return _address(topic, cluster, nodes)
+    except Refused:
+        return "", ""
+
+
+def _address(topic: str, cluster: str, nodes: Collection[str]) -> tuple[str, str]:
+    parts = topic.split("/")
+    if len(parts) != 5 or parts[:3] != ["otto", f"v{_VERSION}", cluster]:
+        raise Refused("unknown topic")
+    if parts[3] not in nodes:
+        raise Refused(f"{clean(parts[3], 60)} is no node of otto.yaml")
+    if parts[4] not in KINDS:
+        raise Refused(f"unknown kind {clean(parts[4], 30)}")
+    return parts[3], parts[4]
+
+
 def parse(
     topic: str, payload: bytes, retained: bool, cluster: str, nodes: Collection[str]
 ) -> Message:
     """A message from the wire. Raises Refused, and nothing else."""
-    parts = topic.split("/")
-    if len(parts) != 5 or parts[:3] != ["otto", f"v{_VERSION}", cluster]:
-        raise Refused("unknown topic")
-    node, kind = parts[3], parts[4]
-    if node not in nodes:
-        raise Refused(f"{clean(node, 60)} is no node of otto.yaml")
-    if kind not in KINDS:
-        raise Refused(f"unknown kind {clean(kind, 30)}")
+    node, kind = _address(topic, cluster, nodes)
     if len(payload) > MAX_BYTES:
         raise Refused(f"{len(payload)} bytes are more than {MAX_BYTES}")
     try:
@@ -184,7 +202,7 @@ def report(value: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a Report that the control plane keeps: also for one that came from a module."""
     services = _mapping(value, "services")
     return {
-        "revision": clean(value.get("revision") or "", 64),
+        "revision": _word(value, "revision", 64),
         "changed": value.get("changed") is True,
         "services": {
             clean(name, 255): _service(service)
@@ -198,18 +216,16 @@ def report(value: Mapping[str, Any]) -> dict[str, Any]:
 def _service(value: Mapping[str, Any]) -> dict[str, Any]:
     error = value.get("error")
     return {
-        "state": clean(value.get("state") or "", 30),
-        "health": clean(value.get("health") or "", 30),
-        "image": clean(value.get("image") or "", 300),
-        "container_id": clean(value.get("container_id") or "", 64),
+        "state": _word(value, "state", 30),
+        "health": _word(value, "health", 30),
+        "image": _word(value, "image", 300),
+        "container_id": _word(value, "container_id", 64),
         "error": _error(error) if isinstance(error, dict) else None,
     }
 
 
 def _error(value: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        key: clean(value.get(key) or "", 600) for key in ("service", "message", "cause", "next")
-    }
+    return {key: _word(value, key, 600) for key in ("service", "message", "cause", "next")}
 
 
 def _metrics(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -280,6 +296,12 @@ def _line(value: Mapping[str, Any], key: str, limit: int, default: str | None = 
     return clean(found, limit)
 
 
+def _word(value: Mapping[str, Any], key: str, limit: int) -> str:
+    """Text that may be missing; what is there instead is not looked at."""
+    found = value.get(key)
+    return clean(found, limit) if isinstance(found, str) else ""
+
+
 def _integer(value: Mapping[str, Any], key: str) -> int:
     found = value.get(key)
     if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= _INTEGER:
@@ -304,12 +326,12 @@ def _finite(value: object) -> float | None:
 
 
 def _numbers(value: Mapping[str, Any]) -> dict[str, float]:
-    if len(value) > 100:
-        raise Refused("more than 100 numbers in one place")
+    if len(value) > _NUMBERS:
+        raise Refused(f"more than {_NUMBERS} numbers in one place")
     return {
-        clean(key, 60): number
+        key: number
         for key, found in value.items()
-        if (number := _finite(found)) is not None
+        if _NAME.fullmatch(key) and (number := _finite(found)) is not None
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +20,10 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoErr
 
 from otto_run.messages import Message
 from otto_run.numbers import Numbers
-from otto_run.store_tables import STEPS
+from otto_run.store_quotas import Quota, keep_within
+from otto_run.store_tables import STEPS, statements
 
 _KEEP_METRICS = 24 * 3600.0
-_KEEP_EVENTS = 10_000
 _KEEP_APPLIES = 1_000
 
 _KEEP_NUMBERS = 30 * 24 * 3600.0
@@ -106,9 +106,10 @@ class EventRecord:
 class Store:
     """A connection; use it in the thread that made it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, quota: Quota | None = None) -> None:
         """Open, and create where it is missing. Raises OttoError."""
         self.path = path
+        self._quota = quota or Quota()
         try:
             self._db = sqlite3.connect(path, timeout=10, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -130,7 +131,7 @@ class Store:
                 cursor.execute("ROLLBACK")
                 raise sqlite3.DatabaseError(f"format {found} is of another version of Otto")
             for step in STEPS[found:]:
-                for statement in step.split(";"):
+                for statement in statements(step):
                     cursor.execute(statement)
             cursor.execute(f"PRAGMA user_version = {len(STEPS)}")
             cursor.execute("COMMIT")
@@ -146,8 +147,9 @@ class Store:
 
     # ---- writing
 
-    def add(self, messages: Iterable[Message], now: float) -> None:
-        """Store a batch of messages in one transaction. When this returns they may be acked."""
+    def add(self, messages: Sequence[Message], now: float) -> list[Message]:
+        """Store a batch of messages in one transaction. When this returns they may be acked.
+        Returns what is to be told besides: of each node that had more than its quota."""
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             numbers = Numbers(self._db)
@@ -157,6 +159,9 @@ class Store:
                 )
                 if message.kind == "status":
                     self._status(message, now)
+                    continue
+                if message.kind == "quota":
+                    self._own_event(message.node, message.body["text"], now)
                     continue
                 self._alive(message, now)
                 if message.kind == "gap":
@@ -169,6 +174,21 @@ class Store:
                 if new or message.kind == "report":
                     getattr(self, "_" + message.kind)(message, now)
             numbers.save(now)
+            told = keep_within(self._db, {message.node for message in messages}, self._quota)
+            for node, texts in told.items():
+                for text in texts:
+                    self._own_event(node, text, now)
+        return [
+            Message(node, "quota", {"text": text}) for node, texts in told.items() for text in texts
+        ]
+
+    def _own_event(self, node: str, text: str, now: float) -> None:
+        """The control plane's own word about a node: it has no number and no life."""
+        self._db.execute(
+            "INSERT INTO events (node, boot, seen, at, time, kind, service, text)"
+            " VALUES (?, '', ?, ?, ?, 'quota', '', ?)",
+            (node, now, now, now, text),
+        )
 
     def _status(self, message: Message, now: float) -> None:
         body = message.body
@@ -298,13 +318,10 @@ class Store:
             )
 
     def prune(self, now: float) -> None:
-        """Drop history that came more than a day ago, all but the last 10,000 events, and the
-        numbers of lives of which nothing was heard for a month."""
+        """Drop metrics that came more than a day ago, and the numbers of lives of which nothing was
+        heard for a month."""
         with self._db:
             self._db.execute("DELETE FROM metrics WHERE seen < ?", (now - _KEEP_METRICS,))
-            self._db.execute(
-                "DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (_KEEP_EVENTS,)
-            )
             self._db.execute("DELETE FROM numbers WHERE seen < ?", (now - _KEEP_NUMBERS,))
 
     # ---- reading

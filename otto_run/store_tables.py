@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator
+
 _NODES = """
 CREATE TABLE nodes (
   node TEXT PRIMARY KEY,
@@ -75,5 +78,43 @@ DROP TABLE old_events;
 CREATE INDEX events_by_time ON events (at);
 """
 _ACTOR = "ALTER TABLE applies ADD COLUMN actor TEXT NOT NULL DEFAULT ''"
-STEPS = (_NODES, _APPLIES, _NUMBERS, _ACTOR)
+# What each node has in the store, counted as rows come and go: nobody has to read a node's samples
+# to know how large they are.
+_USAGE = """
+CREATE TABLE usage (
+  node TEXT PRIMARY KEY,
+  events INTEGER NOT NULL DEFAULT 0, samples INTEGER NOT NULL DEFAULT 0,
+  bytes INTEGER NOT NULL DEFAULT 0
+) STRICT;
+INSERT INTO usage (node, samples, bytes)
+  SELECT node, count(*), sum(length(body)) FROM metrics GROUP BY node;
+INSERT INTO usage (node, events) SELECT node, count(*) FROM events WHERE true GROUP BY node
+  ON CONFLICT (node) DO UPDATE SET events = excluded.events;
+CREATE TRIGGER sample_added AFTER INSERT ON metrics BEGIN
+  INSERT INTO usage (node, samples, bytes) VALUES (NEW.node, 1, length(NEW.body))
+    ON CONFLICT (node) DO UPDATE SET samples = samples + 1, bytes = bytes + length(NEW.body);
+END;
+CREATE TRIGGER sample_removed AFTER DELETE ON metrics BEGIN
+  UPDATE usage SET samples = samples - 1, bytes = bytes - length(OLD.body) WHERE node = OLD.node;
+END;
+CREATE TRIGGER event_added AFTER INSERT ON events BEGIN
+  INSERT INTO usage (node, events) VALUES (NEW.node, 1)
+    ON CONFLICT (node) DO UPDATE SET events = events + 1;
+END;
+CREATE TRIGGER event_removed AFTER DELETE ON events BEGIN
+  UPDATE usage SET events = events - 1 WHERE node = OLD.node;
+END;
+CREATE INDEX events_by_node ON events (node, id);
+"""
+STEPS = (_NODES, _APPLIES, _NUMBERS, _ACTOR, _USAGE)
 """Each brings the tables from one format to the next; format 0 is an empty file."""
+
+
+def statements(step: str) -> Iterator[str]:
+    """The statements of a step, one by one; a trigger is one, with all that it does."""
+    begun = ""
+    for part in step.split(";"):
+        begun += part + ";"
+        if sqlite3.complete_statement(begun):
+            yield begun
+            begun = ""

@@ -85,7 +85,7 @@ class Amqtt(Mosquitto):
 _EMBEDDED = """
 import signal, sys
 from otto_run.broker import EmbeddedBroker
-from otto_run.broker_guard import Members
+from otto_run.broker_doors import Members
 cluster, password, port, *nodes = sys.argv[1:]
 broker = EmbeddedBroker(
     "127.0.0.1", int(port), Members(cluster, nodes, lambda member: [password])

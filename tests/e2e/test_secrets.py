@@ -19,7 +19,7 @@ import yaml
 from paho.mqtt.enums import CallbackAPIVersion
 
 from otto_run.broker import EmbeddedBroker
-from otto_run.broker_guard import Shared
+from otto_run.broker_doors import Shared
 from tests.conftest import LabHost, wait_for
 from tests.e2e.conftest import BIN, Folder
 from tests.run.conftest import free_port

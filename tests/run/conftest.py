@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from otto_run.broker import EmbeddedBroker, answers
-from otto_run.broker_guard import Shared
+from otto_run.broker_doors import Shared
 from tests.conftest import wait_for
 
 OTTO_RUN = str(Path(sys.executable).with_name("otto-run"))

@@ -17,7 +17,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoErr
 from ansible_collections.otto.cluster.plugins.module_utils.ranges import Ranges
 
 from otto_run.broker import EmbeddedBroker, find, local_address
-from otto_run.broker_guard import Shared
+from otto_run.broker_doors import Shared
 from otto_run.listener import Listener
 from otto_run.messages import Message
 from otto_run.store import Store
@@ -61,7 +61,7 @@ def test_rubbish_does_not_silence_it(
     node.say("report", b'{"v": 1, "services": 7}')
     node.say("status", ONLINE)
     wait_for(lambda: heard, seconds=5, what="the good message")
-    assert sum(listener.refused.values()) == 2
+    assert listener.refusals.take().total() == 2
     assert listener.connected
 
 
@@ -112,7 +112,7 @@ def test_a_slow_store_holds_up_the_network(
     mqtt: Mqtt, agent: MakeAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The queue is full and the store shut: nothing is thrown away, nothing is acked early."""
-    monkeypatch.setattr("otto_run.listener._QUEUE", 10)
+    monkeypatch.setattr("otto_run.hearing.QUEUE", 10)
     path = tmp_path / "store.db"
     listener = Listener(mqtt, "home", ["rpi-01"], path)
     listener.start()

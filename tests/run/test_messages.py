@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import time
+import tracemalloc
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -163,3 +166,115 @@ def test_nothing_but_refused_is_raised(
         except messages.Refused:
             continue
         json.dumps(message.body, allow_nan=False)
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text in a body, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from texts(key)
+            yield from texts(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from texts(inner)
+
+
+def believed(kind: str, payload: bytes, topic: str = "") -> messages.Message | None:
+    """What comes of bytes; fails when they raise anything but Refused, or get through unclean."""
+    try:
+        message = messages.parse(
+            topic or f"otto/v1/home/rpi-01/{kind}", payload, False, "home", NODES
+        )
+    except messages.Refused as refused:
+        message = refused.instead
+        assert str(refused).isprintable()
+        assert len(str(refused)) < 200
+    if message is None:
+        return None
+    found = list(texts(message.body))
+    assert all(text.isprintable() and len(text) <= 600 for text in found)
+    assert len(json.dumps(message.body, allow_nan=False)) < 20 * messages.MAX_BYTES
+    moment, _ = message.taken(2e9) if "time" in message.body else (2e9, False)
+    assert 2e9 - 367 * 86400 < moment <= 2e9
+    return message
+
+
+UNCLEAN = st.text(
+    st.sampled_from("a\x00\x1b[2J\n\r\t\x7f\x9b\u202e\u2028\ud800\udfff\U000e0041é漢"), max_size=99
+)
+ODD = st.sampled_from(
+    ["1e999", "-1e999", "NaN", "-Infinity", "9" * 4000, "-0", "1e-400", "true", "null", '""',
+     "[" * 500 + "]" * 500, '{"a":' * 300 + "1" + "}" * 300, '"\\ud800"', '"\\u001b[31m"']
+)  # fmt: skip
+
+
+@given(kind=st.sampled_from(messages.KINDS), payload=st.binary(max_size=200))
+def test_any_bytes_are_refused_or_clean(kind: str, payload: bytes) -> None:
+    believed(kind, payload)
+
+
+@given(st.data())
+def test_any_value_in_any_place_is_refused_or_clean(data: st.DataObject) -> None:
+    """Odd numbers, depth, surrogates and terminal escapes, written into good messages."""
+    service = {"state": "running", "health": None, "image": "i", "error": None}
+    good: dict[str, Any] = {
+        **ONLINE,
+        **REPORT,
+        "v": 1,
+        "kind": "died",
+        "text": "t",
+        "service": "web",
+        "age": 1,
+        "first": 1,
+        "last": 2,
+        "errors": [{"service": "web", "message": "m", "cause": "c", "next": "n"}],
+        "services": {"web": service},
+        "host": {"load_1m": 1},
+        "containers": {"web": {"pids": 1}},
+    }
+    places = [good, good["errors"][0], service, good["host"], good["containers"]["web"]]
+    marks: dict[str, str] = {}
+    for number in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.sampled_from(places))
+        key = data.draw(st.sampled_from(sorted(place)) | UNCLEAN)
+        if data.draw(st.booleans()):
+            place[key] = data.draw(UNCLEAN)
+        else:
+            place[key] = f"odd{number}"
+            marks[f'"odd{number}"'] = data.draw(ODD)
+    text = json.dumps(good)
+    for mark, odd in marks.items():
+        text = text.replace(mark, odd)
+    believed(data.draw(st.sampled_from(messages.KINDS)), text.encode())
+
+
+@given(topic=UNCLEAN | st.lists(UNCLEAN, min_size=5, max_size=5).map("/".join))
+def test_any_topic_is_refused(topic: str) -> None:
+    assert messages.sender(topic, "home", NODES) == ("", "")
+    assert believed("status", b"{}", topic=topic or "/") is None
+
+
+@pytest.mark.parametrize("shape", ["services", "errors", "containers", "host", "long", "deep"])
+def test_the_largest_message_takes_bounded_memory_and_time(shape: str) -> None:
+    """Half a megabyte of the worst kind."""
+    room = messages.MAX_BYTES - 300
+    bodies: dict[str, str] = {
+        "services": '{"services":{' + ",".join(f'"{n}":{{}}' for n in range(1000)) + "}",
+        "errors": '{"errors":[' + ",".join(["{}"] * 1000) + "]",
+        "containers": '{"containers":{' + ",".join(f'"{n}":{{}}' for n in range(1000)) + "}",
+        "host": '{"host":{' + ",".join(f'"n{n}":1' for n in range(100)) + "}",
+        "long": '{"text":"' + "x" * room + '"',
+        "deep": '{"revision":' + "[" * (room // 2) + "]" * (room // 2),
+    }
+    head = ',"v":1,"boot":"b","seq":1,"time":1,"kind":"k"'
+    document = bodies[shape] + head + ("" if shape == "long" else ',"text":"t"') + "}"
+    kind = {"containers": "metrics", "host": "metrics", "long": "event"}.get(shape, "report")
+    tracemalloc.start()
+    begun = time.process_time()
+    found = believed(kind, document.encode())
+    assert time.process_time() - begun < 2
+    assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    tracemalloc.stop()
+    assert (found is None) is (shape == "deep")

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoErr
 from otto_run.messages import Message
 from otto_run.status import STALE_AFTER, agent_state
 from otto_run.store import NodeRecord, Store
+from otto_run.store_quotas import Quota
 from otto_run.store_tables import STEPS
 
 
@@ -101,6 +103,17 @@ def test_a_clock_that_was_ahead_freezes_nothing(store: Store) -> None:
     assert agent_state(store.nodes()["rpi-01"], 1000) == "stale"
 
 
+@pytest.mark.parametrize("said", [{"time": 9e300}, {"time": -9e300}, {"time": 9e300, "age": 9e300},
+                                  {"time": 0, "age": None}])  # fmt: skip
+def test_times_that_a_node_makes_up_stay_within_a_year(store: Store, said: dict[str, Any]) -> None:
+    """Not in the future, and never so old that another's events are younger by an age."""
+    body = {"boot": "b", "kind": "died", "service": "", "text": "x", **said}
+    now = 2e9
+    store.add([Message("rpi-01", "event", body, number=1)], now=now)
+    (found,) = store.events()
+    assert now - 367 * 86400 < found.at <= now
+
+
 def test_a_node_that_says_too_much_of_what_is_lost_breaks_nothing(store: Store) -> None:
     for life in range(1100):
         body = {"boot": str(life), "first": 0, "last": 2**53 - 1, "time": 1, "text": "gone"}
@@ -108,16 +121,115 @@ def test_a_node_that_says_too_much_of_what_is_lost_breaks_nothing(store: Store) 
     assert store.nodes()["rpi-01"].lost > 2**62
 
 
-def test_events_are_kept_once_and_pruned(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def event(seq: int) -> Message:
-        body = {"boot": "b", "seq": seq, "time": 1, "kind": "died", "service": "web", "text": "x"}
-        return Message("rpi-01", "event", body, number=seq)
+def event(seq: int, node: str = "rpi-01", boot: str = "b", text: str = "x") -> Message:
+    body = {"boot": boot, "seq": seq, "time": 1, "kind": "died", "service": "web", "text": text}
+    return Message(node, "event", body, number=seq)
 
+
+def test_events_are_kept_once(store: Store) -> None:
     store.add([event(1), event(1), event(2), event(3)], now=5)
     assert [record.kind for record in store.events()] == ["died"] * 3
-    monkeypatch.setattr("otto_run.store._KEEP_EVENTS", 1)
-    store.prune(now=6)
-    assert len(store.events()) == 1
+
+
+# ---- quotas: fault 38
+
+SMALL = Quota(events=20, events_least=10, samples=50, sample_bytes=5000, lives=10, ranges=30)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "small.db", SMALL) as opened:
+        yield opened
+
+
+def of(store: Store, node: str, kind: str) -> list[str]:
+    return [found.text for found in store.events(node=node) if found.kind == kind]
+
+
+def test_one_node_does_not_wash_away_anothers_events(small: Store) -> None:
+    """Of its own the oldest go, and it is told how many."""
+    small.add([event(1, "rpi-02", text="only one")], now=1)
+    told = [
+        message for n in range(1, 1001) for message in small.add([event(n, text=f"{n}")], now=n + 1)
+    ]
+    small.prune(now=2000)
+    assert of(small, "rpi-02", "died") == ["only one"]
+    kept = of(small, "rpi-01", "died")
+    assert kept == [str(n) for n in range(1001 - len(kept), 1001)]
+    assert 10 <= len(small.events(node="rpi-01")) <= SMALL.events + 1
+    lines = of(small, "rpi-01", "quota")
+    assert lines
+    assert all(line.endswith("old events dropped: more than 20 of this node") for line in lines)
+    assert [message.body["text"] for message in told][-len(lines) :] == lines
+    assert {message.node for message in told} == {"rpi-01"}
+
+
+@pytest.mark.parametrize(
+    ("size", "limit"), [(1, "more than 50 in a day"), (1000, "more than 0 MiB in a day")]
+)
+def test_metrics_of_one_node_have_a_size(small: Store, size: int, limit: str) -> None:
+    """In rows and in bytes; the newest stay, and those of another node do."""
+    other = Message("rpi-02", "metrics", metrics(number=1).body, number=1)
+    small.add([other], now=1)
+    for n in range(1, 201):
+        small.add([metrics(number=n, host={f"load_{i}": 1 for i in range(size // 10)})], now=n)
+    kept = small.history("rpi-01", 0)
+    assert [at for at, _ in kept] == list(range(201 - len(kept), 201))
+    assert len(kept) <= SMALL.samples
+    assert sum(len(json.dumps(body)) for _, body in kept) <= SMALL.sample_bytes * 1.2
+    assert len(small.history("rpi-02", 0)) == 1
+    assert any(limit in line for line in of(small, "rpi-01", "quota"))
+    assert small.counts("rpi-01") == (200, 0), "each was stored and may be acked"
+
+
+def test_lives_that_a_node_makes_up_are_bounded(small: Store) -> None:
+    """The newest are known; so is the life of another node, which speaks only once."""
+    small.add([event(1, "rpi-02", boot="quiet")], now=1)
+    for n in range(100):
+        small.add([event(1, boot=f"life{n}")], now=n + 2)
+    known = small._db.execute("SELECT node, boot FROM numbers").fetchall()
+    assert ("rpi-02", "quiet") in known
+    assert ("rpi-01", "life99") in known
+    assert len(known) <= SMALL.lives + 1
+    lines = of(small, "rpi-01", "quota")
+    assert any("former lives of its agent is forgotten" in line for line in lines)
+
+
+def test_holes_that_a_node_makes_up_are_bounded(small: Store) -> None:
+    """Each hole costs a row; of one life too many, the newest numbers are known."""
+    for n in range(100):
+        small.add([event(2 * n)], now=n + 1)
+    rows = small._db.execute("SELECT first FROM numbers ORDER BY first").fetchall()
+    assert len(rows) <= SMALL.ranges
+    assert rows[-1] == (198,)
+    small.add([event(198)], now=200)
+    assert small.counts("rpi-01")[0] <= SMALL.ranges
+
+
+def test_many_nodes_share_what_there_is() -> None:
+    assert [Quota().events_of_each(nodes) for nodes in (0, 1, 40, 200, 10_000)] == [
+        5000, 5000, 5000, 1000, 500,
+    ]  # fmt: skip
+
+
+def test_usage_is_counted_as_rows_come_and_go(store: Store) -> None:
+    store.add([metrics(), metrics(), event(1), event(2)], now=1)
+    store.add([metrics()], now=90_000)
+
+    def usage() -> tuple[int, int, int]:
+        found = store._db.execute("SELECT events, samples, bytes FROM usage").fetchone()
+        assert found is not None
+        return tuple(found)  # type: ignore[return-value]
+
+    def real() -> tuple[int, int, int]:
+        rows = store._db.execute("SELECT count(*), ifnull(sum(length(body)), 0) FROM metrics")
+        return (len(store.events()), *rows.fetchone())
+
+    assert usage() == real()
+    store.prune(now=90_000)
+    assert usage() == real()
+    store.forget(["rpi-01"])
+    assert usage() == real() == (2, 0, 0)
 
 
 def test_metrics_are_kept_for_a_day(store: Store) -> None:
@@ -192,6 +304,8 @@ def test_an_older_store_is_kept(tmp_path: Path) -> None:
         assert store.history("rpi-01", 0) == [(5, {"boot": "b", "host": {}})]
         assert [(event.id, event.at, event.kind) for event in store.events()] == [(7, 5, "died")]
         assert len(store.applies()) == 1
+        usage = store._db.execute("SELECT * FROM usage").fetchall()
+        assert usage == [("rpi-01", 1, 1, len('{"boot":"b","host":{}}'))]
     with Store(path) as store:
         assert len(store.events()) == 1, "once"
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.cluster import Mqtt a
 
 from otto_run import lock
 from otto_run.agents import LocalAgents
+from otto_run.control import _Plane
 from otto_run.paths import StatePaths
 from tests.conftest import wait_for
 from tests.run.conftest import OTTO_RUN, Mqtt, Typed, free_port
@@ -158,3 +160,21 @@ def test_status_asks_a_broker_when_no_control_plane_runs(mosquitto: Mqtt, typed:
     finally:
         agents.stop()
     assert state(typed) == "offline"
+
+
+def test_whom_the_broker_sends_away_is_told_once_a_minute(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With the addresses of which there are most, and no line for each connection."""
+
+    class Crowded:
+        def turned_away(self) -> Counter[str]:
+            return Counter({"192.0.2.1": 480, "192.0.2.2": 1})
+
+    plane = _Plane(None)  # type: ignore[arg-type]
+    plane._broker = Crowded()  # type: ignore[assignment]
+    plane._complain()
+    plane._complain()
+    assert capsys.readouterr().err.splitlines() == [
+        "Connections that did not log in, ended by the broker: 481 (192.0.2.1: 480, 192.0.2.2: 1)"
+    ]

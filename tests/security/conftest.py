@@ -14,6 +14,7 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+import yaml
 from ansible_collections.otto.cluster.plugins.module_utils import tls
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import Cluster, Mqtt, Node
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_tables import CONTROL
@@ -29,7 +30,7 @@ from tests.run.conftest import free_port
 
 CLUSTER = "home"
 NODES = ("rpi-01", "rpi-02")
-TEMPLATES = ROOT / "otto_collection/roles/broker/templates"
+ROLE = ROOT / "otto_collection/roles/broker"
 
 
 class Client:
@@ -160,8 +161,9 @@ class Site:
             "broker.crt": shown.certificate.read_text(),
             "broker.key": shown.key.read_text(),
         }
+        defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
         template = Environment(
-            loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True
+            loader=FileSystemLoader(ROLE / "templates"), undefined=StrictUndefined, trim_blocks=True
         ).get_template("mosquitto.conf.j2")
         files["mosquitto.conf"] = template.render(
             broker_port=self.mqtt.port,
@@ -171,7 +173,7 @@ class Site:
             broker_state=data,
             broker_user="root",
             broker_autosave_interval=1,
-            broker_max_connections=100,
+            broker_max_connections=defaults["broker_max_connections"],
         )
         for name, text in files.items():
             (self._etc / name).write_text(text)

@@ -11,7 +11,9 @@ def one_line(text: str, limit: int) -> str:
 
     limit: characters of the result.
     """
-    line = "".join(character if character.isprintable() else " " for character in text[: limit * 4])
+    line = text[: limit * 4]
+    if not line.isprintable():
+        line = "".join(character if character.isprintable() else " " for character in line)
     line = " ".join(line.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
