@@ -118,6 +118,27 @@ def test_the_core_is_not_sent_to_a_node_that_has_it(playbook: Playbook, host: La
     assert host.run("readlink /opt/otto/current") == version
 
 
+@pytest.mark.usefixtures("installed_host")
+def test_what_was_altered_in_a_bundle_is_not_run_and_brought_anew(
+    playbook: Playbook, host: LabHost
+) -> None:
+    """The agent's user cannot write there; what root or a bad disk did is mended by one apply."""
+    core = "/opt/otto/current/ansible_collections/otto/cluster/plugins/module_utils"
+    writes = f"echo x >> {core}/model.py || touch /opt/otto/x || rm -f /opt/otto/current"
+    assert host.run(f'runuser -u otto -- sh -c "{writes}" || echo refused') == "refused"
+    marker = "/tmp/otto-bundle-ran"
+    host.run(
+        f'echo "open({marker!r}, {"w"!r})" >> {core}/target_main.py;'
+        f"chown otto {core}/model.py; rm -f {marker}"
+    )
+    done = playbook("site", "-v")
+    assert done.returncode == 0, done.stdout
+    assert "brought anew" in done.stdout
+    assert host.run(f"ls {marker}", check=False) == ""
+    assert host.run("find /opt/otto ! -user root -o -perm /022 ! -type l") == ""
+    assert recap(playbook("site")) == NOTHING_TO_DO
+
+
 def test_a_file_in_the_users_home_is_no_module_of_ours(playbook: Playbook, host: LabHost) -> None:
     """Python would take it for its own; and it would run as root."""
     host.run("echo 'raise SystemExit(7)' | tee ~pi/random.py ~pi/json.py > /home/pi/socket.py")

@@ -10,7 +10,7 @@ import pytest
 from ..conftest import LabHost, wait_for
 from ..e2e.conftest import Folder
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.hostile]
 STATE = "/var/lib/otto"
 CANARY = "canary-of-root-77ab"
 OUTSIDE = "/root/otto-canary"

@@ -58,6 +58,7 @@ MADE = {
 
 
 @pytest.mark.slow
+@pytest.mark.hostile
 def test_a_host_runs_none_of_them_and_runs_what_is_roots(node: tuple[Folder, LabHost]) -> None:
     """First contact, plan, apply, doctor and push: nothing is run, and each one says why."""
     folder, host = node
