@@ -7,10 +7,13 @@ and is compared under the node's lock.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate.answers import REVISION
 
 from otto_run import history, lock, plans, processes, render, saved, telling
 from otto_run.exits import Code, Stop, again
@@ -52,6 +55,13 @@ def rollback(
     goal = history.goal(_applies(here), which, [node.id for node in chosen])
     nodes = tuple(goal.revisions)
     to = f"apply {goal.number}" if goal.number is not None else f"revision {which}"
+    for node, revision in goal.revisions.items():
+        # It came from the node, and from a file of this machine: it is to be nothing else.
+        if not re.fullmatch(REVISION, revision):
+            raise Stop(
+                Code.FAILED,
+                f"{node}: what is kept of {to} is no revision\n    next      otto-run history",
+            )
     for node in goal.without:
         say(f"{node}: had no target by {to}; it stays as it is")
     with lock.hold(here.paths.lock, "otto-run rollback"):

@@ -137,6 +137,8 @@ def asides(node: str, result: Mapping[str, Any]) -> list[str]:
         problem(node, *(str(note.get(key) or "") for key in ("message", "cause", "next")))
         for note in notes
     ]
+    if count := result.get("dropped"):
+        found.append(f"{node}: {count} parts of its answer were dropped: nobody asked for them")
     return found + [
         clean(f"{node}: removed {str(line).removeprefix('remove ')}, superseded", 300)
         for line in pruned or ()
