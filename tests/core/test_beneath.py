@@ -370,6 +370,8 @@ ROOTS_OWN = {
     # /etc/otto/policy.yaml: root's word, in a directory of root, checked when it is open.
     ("policy_file", "open"),
     ("policy_file", "fdopen"),
+    # What is mounted, as the kernel tells it.
+    ("policy_file", "read_text"),
     # The directory itself, by its descriptor, where a full disk takes no lock file.
     ("state", "open"),
 }

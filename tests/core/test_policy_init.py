@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.otto.cluster.plugins.module_utils.caller import Caller
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_file
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target
 from ansible_collections.otto.cluster.plugins.module_utils.option_table import OPTIONS
@@ -74,7 +75,8 @@ def test_it_allows_the_services_and_nothing_more(seed: int, count: int) -> None:
 def stacks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Target]:
     folder = tmp_path_factory.mktemp("otto")
     (folder / "otto.yaml").write_text(compose.otto_yaml(NODES, folder, ["n1", "n2"]))
-    return targets(load_file(str(folder / "otto.yaml"), environ={}))
+    caller = Caller(folders=(str(compose.HERE),))
+    return targets(load_file(str(folder / "otto.yaml"), environ={}, caller=caller))
 
 
 def test_the_compose_files_run_under_their_own(stacks: dict[str, Target]) -> None:

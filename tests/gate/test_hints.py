@@ -19,13 +19,24 @@ NODE_SIDE = (
     ROOT / "otto_collection" / "plugins" / "modules",
     ROOT / "otto_agent",
 )
+ON_CONTROL_MACHINE = ("caller.py", "ssh_way.py")
 ERRORS = ("OttoError", "EngineError", "Trouble", "BrokenTarget")
-FILLED = ("web", "nginx:alpine", "/var/lib/otto", "unix:///var/run/docker.sock", "arm64", "network")
+FILLED = (
+    "web",
+    "nginx:alpine",
+    "/var/lib/otto",
+    "unix:///var/run/docker.sock",
+    "arm64",
+    "network",
+    "cap_add: [web]",
+)
 
 
 def hints() -> Iterator[tuple[str, ast.expr]]:
     for folder in NODE_SIDE:
         for file in sorted(folder.rglob("*.py")):
+            if file.name in ON_CONTROL_MACHINE:
+                continue
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 if not isinstance(node, ast.Call):
                     continue

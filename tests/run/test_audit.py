@@ -355,6 +355,7 @@ CHANGES = {
 }
 LOOKS = {
     *("init", "plan", "history", "audit", "status", "events", "doctor", "import", "schema"),
+    "policy",
     *("completion", "version"),
 }
 

@@ -223,4 +223,4 @@ def test_the_program_of_a_push_is_guarded_too(monkeypatch: pytest.MonkeyPatch) -
     push.Line(Here(), Node(), "x:1")  # type: ignore[arg-type]
     remote = seen[0][-1]
     assert remote.startswith("sudo -n sh -c ")
-    assert remote.index("otto-python:") < remote.index("/opt/py/bin/python -c")
+    assert remote.index("otto-python:") < remote.index(" sh /opt/py/bin/python -")

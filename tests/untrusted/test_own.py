@@ -325,6 +325,6 @@ def test_what_was_typed_goes_to_the_ansible_that_otto_run_starts(
     monkeypatch.setattr(runner, "run", lambda request, *_, **__: asked.append(request))
     whole = Caller(True, ("A",), "/k", ("/i",), ("c@d",))
     here = Session.open(tmp_path / "otto.yaml", Vault(), 0, whole)
-    here.play("otto.cluster.plan")
+    here.play("otto.cluster.plan", check=True)
     set_there = runner.environment(asked[0], tmp_path)
     assert Caller.of(set_there) == whole

@@ -40,6 +40,8 @@ _DESCRIBES = {
     *("ALG", "ALGO", "ALGORITHM", "ENABLED", "DISABLED", "EXPIRATION", "EXPIRES", "EXPIRY"),
     *("LENGTH", "LIFETIME", "TIMEOUT", "TTL", "TYPE"),
 }
+_ASKS = ("ASK", "ACCEPT")
+"""First words of flags that take no value: `--ask-vault-pass`, `--accept-new-host-keys`."""
 _PUBLIC = {"PUBLIC", "PUB", "PUBLISHABLE"}
 
 
@@ -49,7 +51,7 @@ def sounds_secret(name: str) -> bool:
     words = [word.upper() for word in _WORD.findall(name[:256])]
     if not words or words == ["PWD"]:  # the working directory
         return False
-    if words[-1].endswith(_POINTS) or words[-1] in _DESCRIBES or words[0] == "ASK":
+    if words[-1].endswith(_POINTS) or words[-1] in _DESCRIBES or words[0] in _ASKS:
         return False
     return words[-1] in _LAST or any(
         _is_secret(word, words[place - 1] if place else "") for place, word in enumerate(words)

@@ -17,7 +17,8 @@ from typing import Any
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.shapes import Misfit, Reading
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.words import lines
 
-_LIMIT = 600
+_LIMIT = 2000
+_RULE = r"[a-z_]{1,40}: \[[A-Za-z0-9_./+@:-]{0,299}\]"
 SLOTS = {
     # of a container, a service, a node, a network, a volume, a cluster, a registry
     "name": r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,254}",
@@ -26,8 +27,8 @@ SLOTS = {
     "url": r"(?:unix|tcp|http)://[A-Za-z0-9_./:\[\]-]{0,200}",
     "word": r"[A-Za-z0-9][A-Za-z0-9_/.-]{0,60}",
     "user": r"[A-Za-z0-9][A-Za-z0-9_.@+$-]{0,100}",
-    # what to write under `allow` of a policy
-    "rule": r"[a-z_]{1,40}: \[[A-Za-z0-9_./+@:-]{0,299}\]",
+    # what to write under `allow` of a policy, one or several
+    "rules": rf"{_RULE}(?:, {_RULE}){{0,40}}",
 }
 TEMPLATES = (
     "otto-run apply",
@@ -57,7 +58,8 @@ TEMPLATES = (
     'give it as text: registries: "{{{{ otto_registries | to_json }}}}"',
     "report this as a fault of Otto, with the line above",
     "take it out of otto.yaml, or on the node: sudoedit {path}",
-    "take it out of otto.yaml, or on the node: sudoedit {path}; there, under allow: {rule}",
+    "take it out of otto.yaml, or on the node: sudoedit {path}; there, under allow: {rules}",
+    "take it out of otto.yaml",
     "sudoedit {path}   (on the node)",
     "choose an image that is built for this node's architecture",
     "choose a tag of {image} that is built for {word}",
