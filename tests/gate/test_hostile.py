@@ -163,7 +163,7 @@ def knock(doors: Doors, door: str, kind: str) -> subprocess.CompletedProcess[str
 
 @pytest.mark.parametrize(("door", "kind"), PAIRS)
 def test_a_liar_changes_nothing_but_its_own_row(doors: Doors, door: str, kind: str) -> None:
-    """Whatever it answers: no command runs here, no file changes, the other's result is told."""
+    """Fault 37: no command runs here, no file changes, and the other node is told."""
     before = doors.outside()
     done = knock(doors, door, kind)
     told = done.stdout + done.stderr

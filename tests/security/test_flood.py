@@ -138,7 +138,7 @@ def flood(site: Site, directory: Path, seconds: float) -> None:
 def test_a_node_that_floods_delays_only_itself(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At both brokers; what it may say at once is made small, so that it is used up soon."""
+    """Fault 38: at both brokers; what it may say at once is made small, so it is used up soon."""
     monkeypatch.setattr("otto_run.hearing._AT_ONCE", 300)
     monkeypatch.setattr("otto_agent.replay.LOOK", 2.0)
     flood(site, tmp_path, 4)
