@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -74,7 +75,8 @@ def _write_it_down(
         return agreed.refused(here, failures, as_json=as_json)
     result = outcome.results[node]
     service = {**_dict(result.get("service")), "node": node}
-    secrets = _variables(service, result.get("secrets") or (), name)
+    taken = {*os.environ, *_dot_env(here.file.with_name(".env"))}
+    secrets = _variables(service, result.get("secrets") or (), name, taken)
     document: dict[str, Any] = {"services": {name: service}}
     if _is_list(here):
         document["services"] = [{"name": name, **service}]
@@ -92,20 +94,32 @@ def _write_it_down(
     return Code.DONE
 
 
-def _variables(service: dict[str, Any], secrets: Iterable[str], name: str) -> list[str]:
+def _dot_env(file: Path) -> set[str]:
+    """Names that may be variables of that file, whatever else is wrong with it."""
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return set()
+    return set(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", text))
+
+
+def _variables(
+    service: dict[str, Any], secrets: Iterable[str], name: str, taken: Collection[str]
+) -> list[str]:
     """Name the variables of the service that sound secret; returns the names to be set in .env.
 
-    The node says how they are called. One that this shell has already would go to the node with
-    the next apply, so that name gets the service's before it.
+    The node says how they are called. One that has a value here already would go to the node with
+    the next apply, so it gets a name that nobody has.
     """
     environment = service.get("environment") or {}
     found = []
     for variable in secrets:
         if variable in environment:
             mine = variable
-            if variable in os.environ:
-                mine = re.sub(r"[^A-Z0-9_]", "_", name.upper()) + "_" + variable
-                mine = mine if not mine[0].isdigit() else f"_{mine}"
+            if mine in taken:
+                mine = f"{re.sub(r'[^A-Z0-9_]', '_', name.upper()).lstrip('0123456789')}_{variable}"
+            while mine in taken:
+                mine += "_"
             environment[variable] = f"${{{mine}}}"
             found.append(mine)
     return found

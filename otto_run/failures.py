@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,9 +55,10 @@ def together(failures: Iterable[Failure]) -> list[Failure]:
 
 
 Advice = Callable[[Any, Path], str]
+_CHANGED = "IDENTIFICATION HAS CHANGED"
 _CONNECTION: tuple[tuple[str, str, Advice], ...] = (
     (
-        "IDENTIFICATION HAS CHANGED",
+        _CHANGED,
         "the host key is another one than before: the host was installed anew, or somebody stands"
         " in between",
         lambda node, known: f"{hostkeys.forget(node, known)}   (only if you know why)",
@@ -135,10 +135,11 @@ def _held(outcome: Outcome, max_failures: int) -> list[Failure]:
 
 def of_report(node: Any, error: Mapping[str, Any], known_hosts: Path) -> Failure:
     """An error as a node reports it."""
-    service, message, cause, next_ = (
-        clean(error.get(key) or "", 600) for key in ("service", "message", "cause", "next")
+    service, message, cause = (
+        clean(error.get(key) or "", 600) for key in ("service", "message", "cause")
     )
-    return Failure(node.id, service, message, cause, from_here(node, allowed(next_), known_hosts))
+    next_ = allowed(str(error.get("next") or ""), node.id)
+    return Failure(node.id, service, message, cause, from_here(node, next_, known_hosts))
 
 
 _ON_THE_NODE = ("docker", "systemctl", "journalctl", "df", "ls")
@@ -157,25 +158,24 @@ def from_here(node: Any, next_: str, known_hosts: Path) -> str:
     return ssh.typed(node, known_hosts, command) + space + remark
 
 
-_PARTS = re.compile(
-    r"(?:\n\s+cause\s+(?P<cause>.*?))?(?:\n\s+next\s+(?P<next>[^\n]*))?\s*$", re.DOTALL
-)
-
-
 def _said(text: str) -> tuple[str, str, str]:
-    """An OttoError that came through a plugin of Ansible as its text: message, cause, next."""
-    text = text.replace("(traceback unavailable)", "").rstrip()
-    found = _PARTS.search(text)
-    assert found is not None  # all of it may be missing
-    head = text[: found.start()].removeprefix("Task failed: ").strip()
-    return head.splitlines()[-1] if head else text, found["cause"] or "", found["next"] or ""
+    """An OttoError of a plugin on this machine, which Ansible has as text: message, cause, next."""
+    head: list[str] = []
+    found = {"cause": "", "next": ""}
+    for line in text.replace("(traceback unavailable)", "").strip().splitlines():
+        word, _, rest = line.strip().partition(" ")
+        if word in found and line.startswith(" ") and head:
+            found[word] = rest.strip()
+        elif line.strip():
+            head.append(line.removeprefix("Task failed: ").strip())
+    return head[-1] if head else text, found["cause"], found["next"]
 
 
 def _of_task(node: Any, failure: TaskFailed, known_hosts: Path) -> Failure:
     text = failure.message
     if failure.unreachable:
         for sign, cause, advice in _CONNECTION:
-            if sign in text:
+            if sign in text and (sign != _CHANGED or hostkeys.changed(node, known_hosts)):
                 return Failure(node.id, "", "cannot be reached", cause, advice(node, known_hosts))
         return Failure(node.id, "", "cannot be reached", text, ssh.typed(node, known_hosts))
     if "sudo" in text and "password" in text:
@@ -187,18 +187,15 @@ def _of_task(node: Any, failure: TaskFailed, known_hosts: Path) -> Failure:
             text,
             f"on {node.id}: echo '{line}' | sudo tee /etc/sudoers.d/otto",
         )
-    reason, next_ = failure.result.get("cause"), failure.result.get("next")
-    if not (reason or next_):
+    if failure.result.get("of_node"):
+        # Its text repeats both on lines of their own, and is a node's: nothing is read out of it.
+        reason = str(failure.result.get("cause") or "")
+        next_ = allowed(str(failure.result.get("next") or ""), node.id)
+        text = text.splitlines()[0]
+    else:
         text, reason, next_ = _said(text)
     if reason or next_:
-        # An OttoError of a module: its text repeats both on lines of their own.
-        return Failure(
-            node.id,
-            "",
-            text.splitlines()[0],
-            str(reason or ""),
-            from_here(node, str(next_ or ""), known_hosts),
-        )
+        return Failure(node.id, "", text, reason, from_here(node, next_, known_hosts))
     return Failure(
         node.id, "", f"failed at: {failure.task}", text, f"otto-run apply --limit {node.id} -v"
     )

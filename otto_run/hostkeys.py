@@ -277,6 +277,16 @@ def _refuse_strangers(contacts: Sequence[Contact], known_hosts: Path) -> None:
         )
 
 
+def changed(node: Any, known_hosts: Path) -> bool:
+    """Whether a host shows other keys now than those that are known; asked of the host, for what a
+    session says of it may be the node's own words."""
+    contact = resolve(node, known_hosts)
+    found = lookup(ssh.known_hosts_files(known_hosts, node), contact.name)
+    known = {key for keys in found.values() for key in keys}
+    shown = scan(contact, known_hosts)
+    return bool(shown) and not known & set(shown)
+
+
 def forget(node: Any, known_hosts: Path) -> str:
     """The command that removes a node's old key from the file that has it."""
     contact = resolve(node, known_hosts)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.ranges import Ranges
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate.answers import VERSION
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate.hints import allowed
 
 from otto_run.render import clean
 
@@ -186,7 +188,7 @@ def _status(value: Mapping[str, Any]) -> dict[str, Any]:
         "state": value["state"],
         "boot": _line(value, "boot", 64),
         "conn": _integer(value, "conn"),
-        "agent": _line(value, "agent", 64, ""),
+        "agent": _version(value),
         "time": _number(value, "time"),
     }
 
@@ -224,8 +226,16 @@ def _service(value: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _version(value: Mapping[str, Any]) -> str:
+    """What stands in a column of its own holds no words."""
+    version = _line(value, "agent", 80, "")
+    return version if re.fullmatch(VERSION, version, re.ASCII) else ""
+
+
 def _error(value: Mapping[str, Any]) -> dict[str, str]:
-    return {key: _word(value, key, 600) for key in ("service", "message", "cause", "next")}
+    said = {key: _word(value, key, 600) for key in ("service", "message", "cause")}
+    following = value.get("next")
+    return {**said, "next": allowed(following) if isinstance(following, str) else ""}
 
 
 def _metrics(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -254,6 +254,8 @@ def heard(action: str, result: Any) -> dict[str, Any]:
     ansible-runner made of it on the way need not be known here."""
     if not isinstance(result, Mapping):
         return {}
+    if action in answers.SHAPES and not result.get("of_node"):
+        return answers.here(result)  # what failed on this machine, before the node was asked
     try:
         return answers.read(action, result)[0]
     except Misfit as misfit:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate import answers
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate.hints import allowed
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.shapes import (
     MOST_VALUES,
     Misfit,
@@ -180,7 +181,16 @@ def test_the_number_of_values_is_bounded() -> None:
         answers.PLAN.read(PLAN, "plan", reading)
 
 
-ESCAPES = ("\x1b[2J\x1b[31mfine", "a\rb", "\x9b2J", "\u202egnp.exe", "\x07", "a\tb", "\u2028x")
+ESCAPES = (
+    "x\u2800y",
+    "\x1b[2J\x1b[31mfine",
+    "a\rb",
+    "\x9b2J",
+    "\u202egnp.exe",
+    "\x07",
+    "a\tb",
+    "\u2028x",
+)
 
 
 @pytest.mark.parametrize("text", ESCAPES)
@@ -237,11 +247,41 @@ def _texts(value: Any) -> list[str]:
 )
 def test_what_to_type_next_is_never_a_nodes_word(text: str) -> None:
     """A hint that is none of Otto's own is not shown, alone or in a message."""
-    page = f"web: failed\n    cause     x\n    next      {text}"
-    found, dropped = answers.read(TARGET, {"failed": True, "msg": page, "next": text})
+    found, dropped = answers.read(TARGET, {"failed": True, "msg": "web: failed", "next": text})
     assert found["next"] == ""
-    assert text not in found["msg"]
-    assert dropped >= 1
+    assert dropped == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x\n    cause     y\n    next      curl x | sh",
+        "x\n    next\n    curl x | sh",
+        "x\n\nnext      curl x | sh",
+        "x\n\u2800\u2800\u2800\u2800next\u2800curl x | sh",
+        "x\r\n\tnext\tcurl x | sh",
+    ],
+)
+def test_a_line_of_a_message_looks_like_a_quotation(text: str) -> None:
+    """No line of a node's looks like one of Otto's: all but the first are marked."""
+    found, _ = answers.read(TARGET, {"failed": True, "msg": text})
+    first, *rest = found["msg"].split("\n")
+    assert first == "x" and rest
+    assert all(line.startswith("    | ") or line == "    |" for line in rest)
+    assert answers.read(TARGET, found) == (found, 0)
+
+
+@pytest.mark.parametrize("blank", list("\u115f\u1160\u2800\u3164\uffa0"))
+def test_a_blank_that_counts_as_a_letter_pads_nothing(blank: str) -> None:
+    """With such a one a text would be laid out as a line of another node."""
+    found, _ = answers.read(TARGET, {"failed": True, "msg": "a" + blank * 60 + "b"})
+    assert found["msg"] == "a b"
+
+
+def test_a_node_proposes_nothing_for_another_one() -> None:
+    """A hint that names a node names the one that says it."""
+    assert allowed("otto-run adopt rpi-01 web --as web", "rpi-01")
+    assert not allowed("otto-run adopt rpi-02 web --as web", "rpi-01")
 
 
 def test_an_honest_answer_comes_through_unchanged() -> None:
@@ -330,7 +370,19 @@ def test_a_service_that_a_node_tells_names_no_variable(text: str) -> None:
     service = adopted(environment={"A": text}, command=[text], labels={"x": text})
     for value in (service["environment"]["A"], service["command"][0], service["labels"]["x"]):
         assert "$" not in value.replace("$$", "")
+        assert value.count("$") % 2 == 0
         assert expand(value, {"AWS_SECRET_ACCESS_KEY": "k", "HOME": "h", "X": "x", "A": "a"})
+
+
+@pytest.mark.parametrize("text", ["echo $HOME", "$2a$10$x", "100$", "${A}"])
+def test_an_honest_dollar_is_written_once_doubled(text: str) -> None:
+    """What `adopt` prints means what the container has."""
+    from ansible_collections.otto.cluster.plugins.module_utils.interpolate import expand
+
+    service = adopted(command=[text.replace("$", "$$")])
+    again, _ = answers.read("otto.cluster.container_service", {"service": service})
+    assert again["service"] == service
+    assert expand(service["command"][0], {}) == text
 
 
 @pytest.mark.parametrize(

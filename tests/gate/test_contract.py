@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,24 @@ def test_a_task_calls_a_node_by_an_action_of_otto(place: str, task: dict[str, An
     known = {f"otto.cluster.{file.stem}" for file in ACTIONS}
     assert action in known | {f"ansible.builtin.{name}" for name in _CONTROL}, place
     assert "delegate_to" not in task and "run_once" not in task, place
+
+
+def test_no_file_of_tasks_is_named_by_a_variable() -> None:
+    """A fact would choose a file of this machine, and Ansible would run it."""
+    name = r"[\w.]+\.yml"
+    choice = rf"\{{\{{ '{name}' if .+ else '{name}' \}}\}}"
+    for place, task in TASKS:
+        for action in ("include_tasks", "import_tasks", "include_role", "include_vars"):
+            asked = task.get(f"ansible.builtin.{action}")
+            if asked is None:
+                continue
+            file = asked if isinstance(asked, str) else asked.get("file") or asked.get("name")
+            assert re.fullmatch(rf"(?:tasks/)?{name}|otto\.cluster\.\w+|{choice}", file), place
+
+
+def test_no_role_has_defaults() -> None:
+    """A fact wins over a default, and not over a variable of the role."""
+    assert not list(COLLECTION.glob("roles/*/defaults/*"))
 
 
 def test_the_tasks_are_found() -> None:

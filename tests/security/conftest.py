@@ -161,7 +161,7 @@ class Site:
             "broker.crt": shown.certificate.read_text(),
             "broker.key": shown.key.read_text(),
         }
-        defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+        defaults = yaml.safe_load((ROLE / "vars/main.yml").read_text())
         template = Environment(
             loader=FileSystemLoader(ROLE / "templates"), undefined=StrictUndefined, trim_blocks=True
         ).get_template("mosquitto.conf.j2")

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
@@ -34,6 +35,7 @@ class ActionModule(NodeAction):
     """otto.cluster.agent"""
 
     MODULE = "otto.cluster.agent"
+    _config = "{}"
 
     def work(self, variables: dict[str, Any]) -> dict[str, Any]:
         arguments = dict(self._task.args)
@@ -61,6 +63,7 @@ class ActionModule(NodeAction):
             "config": wanted.config,
             "unit": wanted.unit,
         }
+        self._config = wanted.config
         # Where nothing is known of the node, the bundle is sent only after it was asked for.
         send = bool(installed) and installed["agent"]["bundle_sha256"] != wanted.bundle.sha256
         if others := unpinned():
@@ -72,6 +75,12 @@ class ActionModule(NodeAction):
             arguments |= _sent(wanted.bundle)
             answer = self.ask(arguments, variables)
         return _warned(answer, warnings)
+
+    def sent(self) -> Iterator[str]:
+        """The node's password at the broker."""
+        password = json.loads(self._config).get("mqtt", {}).get("password")
+        if password:
+            yield password
 
     def diff(self, found: Mapping[str, Any]) -> dict[str, str] | None:
         return found.get("diff")

@@ -71,6 +71,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         diff["after"] = "".join(f"{step}\n" for step in steps[:-1]) + diff["after"]
         return result | {
             "changed": True,
+            "of_node": True,  # in the shape of what a node answers
             "msg": "would " + ", ".join(steps),
             "plan": plan,
             "plan_digest": digest_of(plan),

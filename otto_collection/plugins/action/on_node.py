@@ -25,6 +25,7 @@ class ActionModule(NodeAction):
     """otto.cluster.on_node"""
 
     MODULE = "otto.cluster.on_node"
+    SECONDS = 3600.0  # packages come from the internet, and others may hold apt's lock
     COUNTS = False  # a module of Ansible says much that nobody here asks for
 
     def work(self, variables: dict[str, Any]) -> dict[str, Any]:

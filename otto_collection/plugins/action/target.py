@@ -11,9 +11,14 @@ way.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ansible_collections.otto.cluster.plugins.module_utils.edge import (
+    registries_from_text,
+    target_from_text,
+)
+from ansible_collections.otto.cluster.plugins.module_utils.known_secrets import of_target
 from ansible_collections.otto.cluster.plugins.module_utils.target_arguments import (
     ARGUMENTS,
     RESULT,
@@ -33,6 +38,7 @@ class ActionModule(NodeAction):
     """otto.cluster.target"""
 
     MODULE = "otto.cluster.target"
+    SECONDS = 4 * 3600.0  # a pull may take hours, as long as it moves
 
     def work(self, variables: dict[str, Any]) -> dict[str, Any]:
         mine = own_or_nothing(variables)
@@ -44,6 +50,15 @@ class ActionModule(NodeAction):
             if answer is not None:
                 return _whole(answer, arguments)
         return _whole(self.ask(arguments, variables), arguments)
+
+    def sent(self) -> Iterator[str]:
+        """The passwords of registries, and the secrets of the target."""
+        arguments = self._task.args
+        if arguments.get("registries"):
+            for login in registries_from_text(str(arguments["registries"])).values():
+                yield login[1]
+        if arguments.get("target"):
+            yield from of_target(target_from_text(str(arguments["target"])))
 
     def _run_in_place(self, python: str) -> dict[str, Any] | None:
         """What the program of the bundle answered; None where the node has another bundle."""

@@ -86,5 +86,5 @@ def _check_owner(container: ObservedContainer, target: Target, service: str) -> 
             f"Container {container.name} belongs to service {container.service} of cluster"
             f" {container.cluster}",
             cause="who made it would make it anew",
-            next=f"remove {container.service} from the otto.yaml of {container.cluster} first",
+            next="remove the service from the otto.yaml of that cluster first",
         )

@@ -286,8 +286,8 @@ def _explained(engine: Transport, reference: str, text: str) -> tuple[str, str]:
         )
     return (
         f"registry {registry} wants a login, or has no such image: {text}",
-        f"check the name {reference}; if it is private, add it to otto.yaml:"
-        f" registries: {{{registry}: {{username: ..., password: ...}}}}, then: otto-run apply",
+        "check the image's name; if it is private, add its registry to otto.yaml under registries,"
+        " then: otto-run apply",
     )
 
 

@@ -12,18 +12,22 @@ from __future__ import annotations
 
 import contextlib
 import resource
-from collections.abc import Iterator, Mapping
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.otto.cluster.plugins.module_utils.edge import diff_of, page
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.masking import masked
 from ansible_collections.otto.cluster.plugins.plugin_utils import interpreter
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate import answers
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.shapes import Misfit
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.words import lines, one_line
+from ansible_collections.otto.cluster.plugins.plugin_utils.own import refuse_facts
 
 _ROOM = 192 << 20  # bytes of memory that one call may take in addition
 _TAIL = 4000  # characters of what a program said besides, kept for a message
@@ -42,6 +46,8 @@ class Wall:
             done: dict[str, Any] = super()._low_level_execute_command(*args, **kwargs)  # type: ignore[misc]
         except AnsibleConnectionFailure as error:
             raise AnsibleConnectionFailure(lines(str(error), _TAIL)) from None
+        except AnsibleError as error:  # sudo did not answer as it has to, and what it said instead
+            raise Misfit(one_line(str(error), _TAIL)) from None
         for name in ("stdout", "stderr"):
             text = str(done.get(name) or "")
             if len(text) > answers.MOST_BYTES:
@@ -81,6 +87,8 @@ class NodeAction(Wall, ActionBase):  # type: ignore[misc]
     MODULE = ""
     COUNTS = True
     """Whether what is dropped is told: an honest node says nothing but what it is asked for."""
+    SECONDS = 900.0
+    """How long one call may take."""
     _requires_connection = True
     _supports_check_mode = True
     _supports_diff = True
@@ -92,9 +100,16 @@ class NodeAction(Wall, ActionBase):  # type: ignore[misc]
         self._host = str(variables.get("inventory_hostname", ""))
         result: dict[str, Any] = super().run(tmp, task_vars)
         try:
-            return result | self.work(variables)
-        except OttoError as error:
+            refuse_facts(variables, self._connection)
+            return result | self.work(variables) | {"of_node": True}
+        except OttoError as error:  # of this machine
             return result | {"failed": True, "changed": False, "msg": str(error)}
+        except Misfit as misfit:
+            return result | unusable(str(misfit)) | {"of_node": True}
+
+    def sent(self) -> Iterable[str]:
+        """Secrets that this call brings to the node: it may say them again, for any reason."""
+        return ()
 
     def work(self, variables: dict[str, Any]) -> dict[str, Any]:
         """What the action does. variables: of the task; facts among them are the node's words."""
@@ -124,7 +139,8 @@ class NodeAction(Wall, ActionBase):  # type: ignore[misc]
             return unusable(str(misfit))
         if self.COUNTS:
             found["dropped"] = found.get("dropped", 0) + dropped
-        return self._told(found)
+        secrets = tuple(self.sent())
+        return self._told(_without(found, secrets) if secrets else found)
 
     def passed_text(self, text: str) -> dict[str, Any]:
         """Like `passed`, of JSON text."""
@@ -140,7 +156,8 @@ class NodeAction(Wall, ActionBase):  # type: ignore[misc]
     @contextlib.contextmanager
     def bounded(self) -> Iterator[None]:
         """While a node is called, this process (a worker of Ansible's, which has this one task)
-        gets no more memory than `_ROOM`: a node that never ends its answer fails its own task."""
+        gets no more memory than `_ROOM` and no more time than SECONDS: a node that never ends its
+        answer fails its own task."""
         if self._connection.transport == "local":  # this machine itself
             yield
             return
@@ -149,12 +166,21 @@ class NodeAction(Wall, ActionBase):  # type: ignore[misc]
         most = now * resource.getpagesize() + _ROOM
         if limits[0] == resource.RLIM_INFINITY or most < limits[0]:
             resource.setrlimit(resource.RLIMIT_AS, (most, limits[1]))
+        # A task that has a `timeout` of its own keeps it.
+        mine = signal.getitimer(signal.ITIMER_REAL)[0] == 0 and _is_main()
+        before = signal.signal(signal.SIGALRM, _late) if mine else None
+        if mine:
+            signal.setitimer(signal.ITIMER_REAL, self.SECONDS)
         try:
             yield
         except MemoryError:
-            cause = f"it does not fit into {_ROOM >> 20} MiB"
-            raise AnsibleActionFail(f"{UNUSABLE}: {cause}") from None
+            raise Misfit(f"it does not fit into {_ROOM >> 20} MiB") from None
+        except _Late:
+            raise Misfit(f"it had not ended after {self.SECONDS / 60:g} minutes") from None
         finally:
+            if mine:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, before)
             resource.setrlimit(resource.RLIMIT_AS, limits)
 
     def _told(self, found: dict[str, Any]) -> dict[str, Any]:
@@ -184,6 +210,38 @@ def unusable(cause: str) -> dict[str, Any]:
     """The result where a node gave no answer that can be used."""
     message = str(OttoError(UNUSABLE, cause))
     return {"failed": True, "changed": False, "msg": message, "cause": cause, "next": ""}
+
+
+class _Late(Exception):
+    """A call took too long."""
+
+
+def _late(_signum: int, _frame: Any) -> None:
+    raise _Late
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+_NAMES = frozenset(
+    {
+        *("op", "verdict", "why", "cost", "plan_digest", "given", "revision", "version", "former"),
+        *("config_sha256", "unit_sha256", "bundle_sha256", "container_id", "id", "digest"),
+    }
+)
+"""Fields that hold no words: a secret that reads like one of them is not looked for there."""
+
+
+def _without(value: Any, secrets: tuple[str, ...]) -> Any:
+    """The answer without these secrets, wherever in a text they stand."""
+    if isinstance(value, str):
+        return masked(value, secrets)
+    if isinstance(value, dict):
+        return {
+            key: item if key in _NAMES else _without(item, secrets) for key, item in value.items()
+        }
+    return [_without(item, secrets) for item in value] if isinstance(value, list) else value
 
 
 def _last(res: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible import constants as C
 from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
 
 
@@ -38,14 +39,7 @@ def own_or_nothing(variables: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _of_inventory(variables: Mapping[str, Any]) -> dict[str, Any] | None:
-    # `hostvars` and `ansible_facts` are Ansible's own words, which nothing replaces. A name is not:
-    # a fact that is called inventory_hostname makes one host another.
-    if "inventory_hostname" in (variables.get("ansible_facts") or {}):
-        raise OttoError(
-            "A host gives itself the name of another one",
-            cause="there is a fact inventory_hostname, which replaces the host's own",
-            next="ansible-playbook --flush-cache site.yml   (and look at what returned that fact)",
-        )
+    refuse_facts(variables)
     inventory = getattr(variables.get("hostvars"), "_inventory", None)
     host = inventory.get_host(str(variables.get("inventory_hostname", ""))) if inventory else None
     if host is None:
@@ -61,3 +55,34 @@ def place_of(mine: Mapping[str, Any]) -> dict[str, Any]:
     if not mine:
         return {}
     return {"docker_url": mine["otto_node"]["docker_url"], "state_dir": mine["otto_state_dir"]}
+
+
+def refuse_facts(variables: Mapping[str, Any], connection: Any = None) -> None:
+    """Raises OttoError where facts of the host are called like what decides whose host it is, what
+    it gets, or how it is reached: with `inject_facts_as_vars` they would replace that.
+
+    connection: of the task, where there is one. `ansible_facts` is Ansible's own word among the
+    variables: it holds every fact, without the prefix `ansible_`, and no fact replaces it.
+    """
+    facts = variables.get("ansible_facts") or {}
+    if not facts or not C.INJECT_FACTS_AS_VARS:
+        return
+    own_names = {name for name in facts if name in _NAMES or name.startswith("otto_")}
+    plugins = [connection, getattr(connection, "become", None), getattr(connection, "_shell", None)]
+    steering = {
+        each["name"].removeprefix("ansible_")
+        for plugin in plugins
+        for option in getattr(plugin, "option_definitions", {}).values()
+        for each in option.get("vars") or ()
+    }
+    bad = sorted(own_names | (steering & set(facts)))
+    if bad:
+        raise OttoError(
+            "Facts of this host are called like what Otto and Ansible go by",
+            cause=f"with inject_facts_as_vars they replace it: {', '.join(bad)[:300]}",
+            next="ANSIBLE_INJECT_FACT_VARS=False ansible-playbook site.yml"
+            "   (and look at what returned them)",
+        )
+
+
+_NAMES = ("inventory_hostname", "inventory_hostname_short", "group_names")

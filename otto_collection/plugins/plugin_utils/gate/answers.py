@@ -40,6 +40,7 @@ from ansible_collections.otto.cluster.plugins.plugin_utils.gate.shapes import (
     Text,
     all_of,
 )
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate.words import lines
 
 MOST_BYTES = 8 << 20
 """Bytes of one answer."""
@@ -249,6 +250,7 @@ _ENDS: Mapping[str, Shape] = {
     "next": Hint(),
     "warnings": ListOf(Said(Line(600)), 50),
     "dropped": Count(),
+    "of_node": Flag(),
 }
 """What every call may answer."""
 _CRASH: Mapping[str, Shape] = {
@@ -383,6 +385,15 @@ def parsed(module: str, text: str) -> tuple[dict[str, Any], int]:
         raise Misfit("answer: no JSON") from None
 
 
+def here(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What Ansible says of a task of Otto's that did not get as far as the node."""
+    texts = ("msg", "cause", "next", "exception")
+    found: dict[str, Any] = {
+        key: lines(str(result[key]), 8000) for key in texts if isinstance(result.get(key), str)
+    }
+    return {**found, "failed": result.get("failed") is True, "changed": False}
+
+
 def plain(text: str) -> dict[str, Any]:
     """The answer of a module that an action of Ansible reads itself: JSON, without what Ansible
     would obey or show as its own. Raises Misfit."""
@@ -419,7 +430,7 @@ def _as_written(service: dict[str, Any], secrets: list[str]) -> dict[str, Any]:
 
 def _literal(value: Any) -> Any:
     if isinstance(value, str):
-        return re.sub(r"\$\$?", "$$$$", value)
+        return re.sub(r"\$\$?", "$$", value)
     if isinstance(value, dict):
         return {key: _literal(item) for key, item in value.items()}
     if isinstance(value, list):

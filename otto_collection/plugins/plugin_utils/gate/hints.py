@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.shapes import Misfit, Reading
-from ansible_collections.otto.cluster.plugins.plugin_utils.gate.words import lines
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate.words import lines, one_line
 
 _LIMIT = 2000
 _RULE = r"[a-z_]{1,40}: \[[A-Za-z0-9_./+@:-]{0,299}\]"
 SLOTS = {
+    # the one that proposes it; see `allowed`
+    "node": r"(?P<node>[A-Za-z0-9][A-Za-z0-9_.-]{0,254})",
     # of a container, a service, a node, a network, a volume, a cluster, a registry
     "name": r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,254}",
     "image": r"[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,299}",
@@ -41,13 +43,13 @@ TEMPLATES = (
     "otto-run apply   (or ansible-playbook site.yml: both install it with the agent;"
     " without the agent: apt-get install python3-docker)",
     "otto-run plan --out plan.json",
-    "otto-run adopt {name} {name}   (shows what to write into otto.yaml)",
-    "otto-run adopt {name} {name} --as <another service>",
-    "otto-run adopt {name} {name} --as {name}",
+    "otto-run adopt {node} {name}   (shows what to write into otto.yaml)",
+    "otto-run adopt {node} {name} --as <another service>",
+    "otto-run adopt {node} {name} --as {name}",
     "otto-run push {image}   (or on the node: docker pull {image})",
     "put otto.yaml back as it was then, and: otto-run apply",
     "images: {{keep: all}} in otto.yaml keeps every image to go back to",
-    "remove {name} from the otto.yaml of {name} first",
+    "remove the service from the otto.yaml of that cluster first",
     "rename {name}, or {name}",
     "remove it from the file, or upgrade Docker on this node",
     "write order: stop-first under deploy.update_config, or take away what forbids it",
@@ -66,8 +68,8 @@ TEMPLATES = (
     "choose a tag of {image} that is built for {word}"
     " (or say platform: {word} where the node emulates it)",
     "check the tag of {image} in otto.yaml",
-    "check the name {image}; if it is private, add it to otto.yaml:"
-    " registries: {{{name}: {{username: ..., password: ...}}}}, then: otto-run apply",
+    "check the image's name; if it is private, add its registry to otto.yaml under registries,"
+    " then: otto-run apply",
     "correct registries.{name} in otto.yaml, then: otto-run apply",
     "check command and entrypoint of the service in otto.yaml",
     "wait: the registry limits pulls   (a login under registries in otto.yaml may have more)",
@@ -119,12 +121,21 @@ def _expression(template: str) -> str:
     )
 
 
-_KNOWN = re.compile("|".join(f"(?:{_expression(template)})" for template in TEMPLATES), re.ASCII)
+_KNOWN = [re.compile(_expression(template), re.ASCII) for template in TEMPLATES]
 
 
-def allowed(text: str) -> str:
-    """The hint, where it is one of Otto's own; "" for anything else."""
-    return text if len(text) <= _LIMIT and _KNOWN.fullmatch(text) else ""
+def allowed(text: str, node: str = "") -> str:
+    """The hint, where it is one of Otto's own; "" for anything else.
+
+    node: who proposes it, where that is known: then it names no other one.
+    """
+    if len(text) > _LIMIT:
+        return ""
+    for known in _KNOWN:
+        if found := known.fullmatch(text):
+            named = found.groupdict().get("node")
+            return text if not (node and named) or named == node else ""
+    return ""
 
 
 @dataclass(frozen=True)
@@ -141,13 +152,10 @@ class Hint:
         return known
 
 
-_NEXT = re.compile(r"^\s+next\s+(.*)$")
-
-
 @dataclass(frozen=True)
 class Message:
-    """The shape of a message of several lines. A line in it that says what to type next stays only
-    where it is one of Otto's hints."""
+    """The shape of a message of several lines. From the second line on each is marked as a
+    quotation, so that none looks like a line of Otto's own, such as what to type next."""
 
     limit: int
 
@@ -155,11 +163,10 @@ class Message:
         reading.count(where)
         if not isinstance(value, str):
             raise Misfit(f"{where}: no text")
-        kept = []
-        for line in lines(value, self.limit).split("\n"):
-            said = _NEXT.match(line)
-            if said and not allowed(re.sub(r"   # (.+)$", r"   (\1)", said[1])):
-                reading.dropped += 1
-            else:
-                kept.append(line)
-        return "\n".join(kept)
+        first, *rest = lines(value, self.limit).strip("\n").split("\n")[:_MOST_LINES]
+        told = [one_line(line.removeprefix(_QUOTE), 400) for line in rest]
+        return "\n".join([one_line(first, 1000), *(_QUOTE + line for line in told if line)])
+
+
+_QUOTE = "    | "
+_MOST_LINES = 60

@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+# Printable by Unicode, and seen as blanks: with them a text is laid out as another line.
+_BLANKS = str.maketrans(dict.fromkeys("\u115f\u1160\u2800\u3164\uffa0", " "))
+
 
 def one_line(text: str, limit: int) -> str:
     """One line that cannot move a cursor: control characters become spaces, long text is cut.
 
     limit: characters of the result.
     """
-    line = text[: limit * 4]
+    line = text[: limit * 4].translate(_BLANKS)
     if not line.isprintable():
         line = "".join(character if character.isprintable() else " " for character in line)
     line = " ".join(line.split())
@@ -25,6 +28,6 @@ def lines(text: str, limit: int) -> str:
     """
     kept = "".join(
         character if character.isprintable() or character == "\n" else " "
-        for character in text[:limit].replace("\r\n", "\n")
+        for character in text[:limit].replace("\r\n", "\n").translate(_BLANKS)
     )
     return "\n".join(line.rstrip() for line in kept.split("\n"))

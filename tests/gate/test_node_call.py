@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call to a node: bounded in time and memory, and what was sent is not shown."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate.shapes import Misfit
+from ansible_collections.otto.cluster.plugins.plugin_utils.node_call import NodeAction
+
+
+class Call(NodeAction):
+    MODULE = "otto.cluster.image_prune"
+    SECONDS = 0.05
+
+    def __init__(self, *secrets: str) -> None:
+        self._connection = SimpleNamespace(transport="ssh")
+        self._task = SimpleNamespace(diff=False)
+        self._secrets = secrets
+        self._host = "rpi-01"
+
+    def sent(self) -> tuple[str, ...]:
+        return self._secrets
+
+
+def test_a_call_that_does_not_end_is_ended() -> None:
+    """A node that says a byte now and then fails its own task."""
+    with pytest.raises(Misfit, match="had not ended"), Call().bounded():
+        threading.Event().wait(30)
+
+
+def test_an_answer_that_does_not_fit_is_a_misfit() -> None:
+    """A node that never stops fails its own task."""
+    with pytest.raises(Misfit, match="does not fit"), Call().bounded():
+        bytearray(1 << 30)
+
+
+@pytest.mark.parametrize(
+    "said", ["hunter2secret", "x hunter2secret y", "aHVudGVyMnNlY3JldA==", "a%20hunter2secret"]
+)
+def test_what_was_sent_is_not_shown(said: str) -> None:
+    """A node, a login script or a wrapper may say again what it was given."""
+    answer: dict[str, Any] = {"failed": True, "msg": said, "removed": [said], "stderr": said}
+    found = Call("hunter2secret").passed(answer)
+    assert "hunter2secret" not in str(found) and "aHVudGVyMnNlY3JldA" not in str(found)
