@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.otto.cluster.plugins.plugin_utils.gate.answers import CONTAINER
+from ansible_collections.otto.cluster.plugins.plugin_utils.gate.answers import CONTAINER, renamed
 
 from otto_run import agreed, lock, plans, processes, render
 from otto_run.exits import Code, Stop, again
@@ -74,9 +74,9 @@ def _write_it_down(
     if failures or node not in outcome.results:
         return agreed.refused(here, failures, as_json=as_json)
     result = outcome.results[node]
-    service = {**_dict(result.get("service")), "node": node}
     taken = {*os.environ, *_dot_env(here.file.with_name(".env"))}
-    secrets = _variables(service, result.get("secrets") or (), name, taken)
+    names = _names(result.get("secrets") or (), name, taken)
+    service = {**renamed(_dict(result.get("service")), names), "node": node}
     document: dict[str, Any] = {"services": {name: service}}
     if _is_list(here):
         document["services"] = [{"name": name, **service}]
@@ -86,7 +86,7 @@ def _write_it_down(
         print(render.as_json(document), flush=True)
     else:
         print(_as_yaml(document), flush=True)
-    for variable in secrets:
+    for variable in names.values():
         say(f"\n{variable} sounds secret: put its value into .env, or under !vault.")
     for line in result.get("left") or ():
         say(f"\nNot in it, and lost when it is taken over: {clean(line, 300)}")
@@ -103,25 +103,21 @@ def _dot_env(file: Path) -> set[str]:
     return set(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", text))
 
 
-def _variables(
-    service: dict[str, Any], secrets: Iterable[str], name: str, taken: Collection[str]
-) -> list[str]:
-    """Name the variables of the service that sound secret; returns the names to be set in .env.
+def _names(secrets: Iterable[str], service: str, taken: Collection[str]) -> dict[str, str]:
+    """Variable of the node's service -> what it is called in otto.yaml.
 
     The node says how they are called. One that has a value here already would go to the node with
     the next apply, so it gets a name that nobody has.
     """
-    environment = service.get("environment") or {}
-    found = []
+    found: dict[str, str] = {}
     for variable in secrets:
-        if variable in environment:
-            mine = variable
-            if mine in taken:
-                mine = f"{re.sub(r'[^A-Z0-9_]', '_', name.upper()).lstrip('0123456789')}_{variable}"
-            while mine in taken:
-                mine += "_"
-            environment[variable] = f"${{{mine}}}"
-            found.append(mine)
+        mine = variable
+        if mine in taken:
+            prefix = re.sub(r"[^A-Z0-9_]", "_", service.upper()).lstrip("0123456789")
+            mine = f"{prefix}_{variable}"
+        while mine in taken or mine in found.values():
+            mine += "_"
+        found[variable] = mine
     return found
 
 

@@ -316,7 +316,7 @@ def opened(
     password_file: Path | None,
     ask_password: bool,
     verbosity: int,
-    caller: Caller,
+    caller: Caller = ONESELF,
     watch: Watch | None = None,
 ) -> Iterator[Session]:
     """A session, with the vault's password for as long as it lasts."""

@@ -251,7 +251,7 @@ def test_target_from_nothing_to_nothing(nodes: Nodes, name: str) -> None:
     )
     for node, result in failing.items():
         assert result["failed"]
-        assert result["msg"].startswith(f"node: web: Container {name}-web did not come up"), node
+        assert result["msg"].startswith(f"{node}: web: Container {name}-web did not come up"), node
         assert "no such table" in result["msg"]
         assert f"docker logs {name}-web.otto-failed" in result["msg"]
     assert host.container_id(f"{name}-web") == old

@@ -56,7 +56,8 @@ def docker(*words: str) -> str:
 def ad_hoc(engine: DockerEngine, name: str, state: str, **options: Any) -> tuple[bool, str]:
     """Whether something changed, and the error; as the module does it."""
     params = {**dict.fromkeys(container.arguments()), "name": name, "state": state, **options}
-    report = container.work(engine, params, check=False)
+    spec = container.spec_of(params) if options else {}
+    report = container.work(engine, params, spec, check=False)
     return report.changed, " ".join(str(error["message"]) for error in report.errors)
 
 

@@ -356,10 +356,30 @@ def test_any_answer_is_typed_or_refused(module: str) -> None:
 # ---- a service that a node tells
 
 
-def adopted(**service: Any) -> dict[str, Any]:
-    answer = {"service": {"image": "nginx", **service}, "secrets": service.pop("_secrets", [])}
+def adopted(*secrets: str, **service: Any) -> dict[str, Any]:
+    answer = {"service": {"image": "nginx", **service}, "secrets": list(secrets)}
     found, _ = answers.read("otto.cluster.container_service", answer)
     return dict(found["service"])
+
+
+def test_variables_of_its_secrets_stay_and_get_names_that_nobody_has() -> None:
+    """A secret within a value is a variable there; what it is called is decided here."""
+    service = adopted("DB_SECRET", labels={"a": "x ${DB_SECRET} ${HOME} $$5"})
+    assert service["labels"]["a"] == "x ${DB_SECRET} $${HOME} $$5"
+    again = answers.renamed(service, {"DB_SECRET": "WEB_DB_SECRET"})
+    assert again["labels"]["a"] == "x ${WEB_DB_SECRET} $${HOME} $$5"
+
+
+def test_a_name_that_has_a_value_here_is_not_given() -> None:
+    """The environment and .env of this machine go to no node by a name that it chose."""
+    from otto_run.adopt import _names
+
+    taken = {"DB_PASSWORD", "WEB_1_TOKEN", "TOKEN"}
+    assert _names(["DB_PASSWORD", "TOKEN", "X"], "web-1", taken) == {
+        "DB_PASSWORD": "WEB_1_DB_PASSWORD",
+        "TOKEN": "WEB_1_TOKEN_",
+        "X": "X",
+    }
 
 
 @pytest.mark.parametrize("text", ["${AWS_SECRET_ACCESS_KEY}", "$HOME", "$$${X}", "$", "${A:-b}"])

@@ -47,7 +47,8 @@ def way_back(typed: Typed) -> list[str]:
 def saved_plan(typed: Typed) -> list[str]:
     """A plan that still fits the file."""
     target = targets(load_file(str(typed.folder / "otto.yaml"), environ={}))["rpi-01"]
-    node = saved.node_of(target, {"changed": True, "plan": {}, "plan_digest": "0" * 16}, ())
+    plan: dict[str, list[str]] = {"before": [], "services": [], "after": []}
+    node = saved.node_of(target, {"changed": True, "plan": plan, "plan_digest": "0" * 16}, ())
     path = typed.folder / "plan.json"
     saved.write(saved.SavedPlan(path, "interrupted", 1000.0, {"rpi-01": node}))
     return ["apply", str(path)]
@@ -65,7 +66,7 @@ def running(
     typed: Typed, lab_hosts: dict[str, LabHost], request: pytest.FixtureRequest
 ) -> Iterator[subprocess.Popen[str]]:
     """A run that is busy on a host: its Python there only sleeps, so the host stays as it is."""
-    python = f"/tmp/otto-slow-{typed.folder.name}"
+    python = f"/usr/local/bin/otto-slow-{typed.folder.name}"
     script = f"printf '#!/bin/sh\\nsleep 30\\n' > {python} && chmod 755 {python}"
     lab_hosts["rpi-01"].run(script)
     document = {

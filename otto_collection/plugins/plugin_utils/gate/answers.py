@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -26,6 +26,7 @@ from ansible_collections.otto.cluster.plugins.plugin_utils.gate.shapes import (
     Flag,
     Line,
     Lines,
+    Listed,
     ListOf,
     MapOf,
     Maybe,
@@ -279,7 +280,12 @@ _TARGET: Mapping[str, Shape] = {
     "given": _or_nothing(REVISION, "revision"),
     "report": REPORT,
 }
-_DIFF = Record({key: Lines(20_000) for key in ("before", "after", "before_header", "after_header")})
+_DIFF = Record(
+    {
+        **dict.fromkeys(("before", "after"), Listed(20_000)),
+        **dict.fromkeys(("before_header", "after_header"), Line()),
+    }
+)
 SHAPES: Mapping[str, Mapping[str, Shape]] = {
     "otto.cluster.target": _TARGET,
     "otto.cluster.first_plan": _TARGET,
@@ -420,19 +426,30 @@ _OBEYED = (
 
 def _as_written(service: dict[str, Any], secrets: list[str]) -> dict[str, Any]:
     """The service with no variable in it but those of its own secrets: a `$` is a literal one."""
-    written = {key: _literal(value) for key, value in service.items()}
-    environment = written.get("environment", {})
-    for name in secrets:
-        if name in environment:
-            environment[name] = f"${{{name}}}"
+    own = re.compile(r"\$\$\{(" + "|".join(map(re.escape, secrets)) + r")\}") if secrets else None
+    written: dict[str, Any] = _each_text(service, lambda text: _literal(text, own))
     return written
 
 
-def _literal(value: Any) -> Any:
+def _literal(text: str, own: re.Pattern[str] | None) -> str:
+    doubled = re.sub(r"\$\$?", "$$", text)
+    return own.sub(r"${\1}", doubled) if own is not None else doubled
+
+
+def renamed(service: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """The service with other names for its variables; of what `read` gave."""
+    if not names:
+        return service
+    known = re.compile(r"(?<!\$)\$\{(" + "|".join(map(re.escape, names)) + r")\}")
+    written: dict[str, Any] = _each_text(
+        service, lambda text: known.sub(lambda found: f"${{{names[found[1]]}}}", text)
+    )
+    return written
+
+
+def _each_text(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, str):
-        return re.sub(r"\$\$?", "$$", value)
+        return change(value)
     if isinstance(value, dict):
-        return {key: _literal(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_literal(item) for item in value]
-    return value
+        return {key: _each_text(item, change) for key, item in value.items()}
+    return [_each_text(item, change) for item in value] if isinstance(value, list) else value

@@ -73,6 +73,19 @@ class Lines:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """Text of several lines; a mapping becomes a line for each of its keys, anything else none."""
+
+    limit: int
+
+    def read(self, value: Any, where: str, reading: Reading) -> str:
+        reading.count(where)
+        if isinstance(value, Mapping):
+            value = "".join(f"{one_line(f'{key}: {item}', 400)}\n" for key, item in value.items())
+        return lines(value, self.limit) if isinstance(value, str) else ""
+
+
+@dataclass(frozen=True)
 class Said:
     """Text, or what ansible-core 2.19 and newer send in its place: an object with the text in it.
     key: of the text within its `event`; "msg" where that is not there."""
