@@ -120,7 +120,8 @@ def doors(
     with hostile(found.liar):
         yield found
         honest(found.liar)
-    found.typed("otto-run", "down", "--yes", "--volumes")
+    done = found.typed("otto-run", "down", "--yes", "--volumes")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 ANSIBLE = ("plan", "apply", "saved", "rollback", "adopt", "prune", "playbook", "adhoc")
