@@ -17,7 +17,7 @@ from ansible_collections.otto.cluster.plugins.module_utils import ssh_way
 from ansible_collections.otto.cluster.plugins.module_utils.caller import ONESELF, Caller
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import Cluster, Node
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_file
-from ansible_collections.otto.cluster.plugins.module_utils.errors import nearest
+from ansible_collections.otto.cluster.plugins.module_utils.errors import nearest, typed
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target
 from ansible_collections.otto.cluster.plugins.module_utils.target import targets
 from ansible_collections.otto.cluster.plugins.plugin_utils.access import Access, access
@@ -230,7 +230,7 @@ class Session:
             raise Stop(
                 Code.USAGE,
                 "--accept-new-host-keys does not go with --untrusted\n"
-                f"    next      add the hosts' keys to {self.known_hosts}",
+                "    next      " + typed("add the hosts' keys to {}", self.known_hosts),
             )
 
         hostkeys.first_contact(

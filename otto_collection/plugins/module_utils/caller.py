@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 from ansible_collections.otto.cluster.plugins.module_utils.folders import (
     ALLOW_FILES_FROM,
     Folders,
@@ -55,7 +55,7 @@ class Caller:
             raise OttoError(
                 f"{UNTRUSTED} says neither yes nor no",
                 cause=f"it is {flag!r}",
-                next=f"{UNTRUSTED}=1 otto-run plan --known-hosts FILE",
+                next=typed("{}=1 otto-run plan --known-hosts FILE", UNTRUSTED),
             )
         names = tuple(name for name in said.get(VARIABLES, "").split(",") if name)
         return cls(
@@ -107,7 +107,9 @@ def variable_name(text: str) -> str:
         cause=f"{name!r} has more behind it: what is typed is seen by every user of this machine"
         if _NAME.fullmatch(name)
         else f"{name!r} is no name of a variable",
-        next=f"export {name}=...; otto-run plan --var {name}" if _NAME.fullmatch(name) else "",
+        next=typed("export {0}=...; otto-run plan --var {0}", name)
+        if _NAME.fullmatch(name)
+        else "",
     )
 
 

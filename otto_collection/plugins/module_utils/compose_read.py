@@ -22,6 +22,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     Problem,
     Problems,
     show_value,
+    typed,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.folders import Folders, Outside
 from ansible_collections.otto.cluster.plugins.module_utils.option_text import At
@@ -176,7 +177,9 @@ class Files:
         namer = piece.place.file.directory
         try:
             if not self.folders.is_file(path, namer):
-                self.tell(piece, "is no file of this machine", found=name, hint=f"ls -l {name}")
+                self.tell(
+                    piece, "is no file of this machine", found=name, hint=typed("ls -l {}", name)
+                )
                 return None
             raw = self.folders.read(path, namer, MAX_BYTES + 1)
             source = load(raw, name, environ=environ, vault=self.vault, literal=self.literal)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .errors import typed
+
 
 class Withheld(str):
     """Stands among variables for one that is set, and that this file is not given.
@@ -25,7 +27,9 @@ WITHHELD = "is set, and this file is not given it"
 
 
 def withheld_hint(name: str) -> str:
-    return f"--var {name} gives it a variable of the environment; or write it into the file's .env"
+    return typed(
+        "--var {} gives it a variable of the environment; or write it into the file's .env", name
+    )
 
 
 def layered(*layers: Mapping[str, str]) -> dict[str, str]:
