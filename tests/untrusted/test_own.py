@@ -48,7 +48,13 @@ def loaded(case: Hostile, tmp_path: Path, caller: Caller) -> Cluster:
 
 
 NO_CLUSTER_FILE = ("file-link", "secret-environ", "secret-home", "secret-shadow", "secret-pipe")
-WITHIN = ("secret-git", "stack-of-the-neighbour")
+WITHIN = (
+    "secret-git",
+    "stack-of-the-neighbour",
+    "stack-env-link-to-the-neighbour",
+    "stack-env-link-to-the-file's",
+    "stack-include-env-link",
+)
 """Within otto.yaml's folder: allowed in a file of one's own."""
 OUTSIDE = [case for case in FILES if case.name not in (*NO_CLUSTER_FILE, *WITHIN)]
 

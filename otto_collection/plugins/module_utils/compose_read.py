@@ -249,13 +249,16 @@ class Files:
 
     def dot_env(self, piece: Piece, directory: str, environ: Mapping[str, str]) -> dict[str, str]:
         """Variables of the `.env` of a directory; {} where there is none. piece: what makes Otto
-        look there."""
+        look there.
+
+        Nobody named the file, so a stranger's is its directory's own: no link to another's.
+        """
         path = os.path.join(directory, ".env")  # noqa: PTH118
         if not os.path.lexists(path):
             return {}
         name = self.shown(path)
         try:
-            content = self.folders.read(path, piece.place.file.directory, MAX_BYTES + 1)
+            content = self.folders.read(path, directory, MAX_BYTES + 1)
             return env_file(content, name, environ, vault=self.vault)
         except FileNotFoundError:
             return {}
