@@ -92,6 +92,32 @@ class Caller:
         allowed = () if self.untrusted else self.folders
         return Folders(main, allowed, strict=self.untrusted)
 
+    def within(self, main: str) -> list[tuple[str, str]]:
+        """(option, path) of what the caller gave and whoever wrote the file in the folder `main`
+        may change: a host key or a key that they chose is trusted by nobody."""
+        given = [("--known-hosts", self.known_hosts)] if self.known_hosts else []
+        given += [("--identity-file", path) for path in self.identity_files]
+        return [(option, path) for option, path in given if strangers_own(path, main)]
+
+
+def strangers_own(path: str, main: str) -> bool:
+    """Whether a path lies in the checkout that the folder `main` is in, as it is typed or with its
+    links followed."""
+    main = os.path.realpath(main)
+    root = main
+    while not os.path.lexists(os.path.join(root, ".git")):  # noqa: PTH118
+        root = os.path.dirname(root)  # noqa: PTH120
+        if root == os.path.dirname(root):  # noqa: PTH120
+            root = main  # no checkout: the folder itself
+            break
+    # The folder's links are followed and the last part's is not: it may be a link in the checkout.
+    folder, name = os.path.split(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111
+    places = (os.path.join(os.path.realpath(folder), name), os.path.realpath(path))  # noqa: PTH118
+    return any(place == root or place.startswith(root.rstrip("/") + "/") for place in places)
+
+
+OUTSIDE_FIRST = "cp {} ~/.config/otto/   (from a place that you trust, then name it there)"
+"""What to type for a file that lies in a stranger's checkout."""
 
 ONESELF = Caller()
 """The file is the caller's own, and names no file from elsewhere."""

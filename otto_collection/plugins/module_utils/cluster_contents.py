@@ -23,6 +23,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.option_text import At
 from ansible_collections.otto.cluster.plugins.module_utils.withheld import (
     WITHHELD,
     Withheld,
+    shown_names,
     withheld_hint,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.yaml_tree import (
@@ -77,7 +78,7 @@ def _of_variable(name: str, at: At) -> bytes | None:
             "is not set",
             found=name,
             expected="a variable with a value",
-            nearest=nearest(name, at.environ),
+            nearest=nearest(name, shown_names(at.environ)),
             hint=typed("export {0}=..., or write {0}=... into .env beside the file", name),
         )
         return None

@@ -24,6 +24,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.withheld import (
     WITHHELD,
     Withheld,
     layered,
+    shown_names,
     withheld_hint,
 )
 
@@ -158,7 +159,7 @@ def _resolve(piece: _Piece, environ: Mapping[str, str], depth: int) -> str:
         return value or ""
     if kind == "-":
         return expand(piece.argument, environ, depth + 1)
-    near = nearest(piece.name, environ)
+    near = nearest(piece.name, shown_names(environ))
     if kind == "?":
         said = expand(piece.argument, environ, depth + 1)
         raise CannotExpand(

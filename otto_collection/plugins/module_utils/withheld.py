@@ -46,3 +46,8 @@ def layered(*layers: Mapping[str, str]) -> dict[str, str]:
 def withheld(environ: Mapping[str, str]) -> dict[str, str]:
     """The variables that are there, each withheld."""
     return {name: Withheld(name) for name in environ}
+
+
+def shown_names(environ: Mapping[str, str]) -> list[str]:
+    """The names that an error may propose: those of what the file is given."""
+    return [name for name, value in environ.items() if not isinstance(value, Withheld)]
