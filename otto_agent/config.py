@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils import tls
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 
 _AGAIN = "otto-run apply   (writes the file anew)"
 
@@ -50,7 +50,7 @@ def load(path: Path) -> Config:
         raise OttoError(
             f"Cannot read the agent's configuration {path}",
             cause=error.strerror or str(error),
-            next=_AGAIN if not path.exists() else f"ls -l {path}",
+            next=_AGAIN if not path.exists() else typed("ls -l {}", path),
         ) from error
     except ValueError as error:
         # The text of a JSON error holds a position, never the content: a password stays out of it.

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.otto.cluster.plugins.module_utils.errors import typed
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.answers import REVISION
 
 from otto_run import history, lock, plans, processes, render, saved, telling
@@ -115,7 +116,7 @@ def save(
         for each in found
     }
     saved.write(saved.SavedPlan(path, here.cluster.name, time.time(), nodes))
-    say(f"The plan is in {path}. Carried out exactly so by: otto-run apply {path}")
+    say(f"The plan is in {path}. Carried out exactly so by: {typed('otto-run apply {}', path)}")
 
 
 def apply_saved(here: Session, path: Path, *, as_json: bool, accept: bool) -> Code:

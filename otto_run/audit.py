@@ -26,6 +26,7 @@ import click
 from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     ClusterFileError,
     OttoError,
+    typed,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.masking import in_command, in_text
 
@@ -85,7 +86,7 @@ class Watch:
                 "Nothing was done: it cannot be noted in the audit log\n"
                 f"    log       {self._directory / audit_file.NAME}\n"
                 f"    cause     {error.strerror or error}\n"
-                f"    next      df -h {self._directory}; ls -ld {self._directory}",
+                f"    next      {typed('df -h {0}; ls -ld {0}', self._directory)}",
             ) from error
         self._begun = True
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 
 from otto_run import audit, audit_file, render
 from otto_run.actor import Actor
@@ -84,7 +84,7 @@ def show(directory: Path, *, last: int, cluster: str, as_json: bool) -> Code:
         raise OttoError(
             f"The audit log {directory / audit_file.NAME} cannot be read",
             cause=error.strerror or str(error),
-            next=f"ls -l {directory}",
+            next=typed("ls -l {}", directory),
         ) from error
     chosen = [run for run in found if not cluster or run.begin.get("cluster") == cluster][-last:]
     if as_json:

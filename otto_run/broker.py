@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ansible_collections.otto.cluster.plugins.module_utils import tls
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,7 +125,7 @@ class EmbeddedBroker:
             raise OttoError(
                 f"The MQTT broker cannot listen on {self.address}:{self.port}",
                 cause=str(self._failure.__cause__ or self._failure),
-                next=f"ss -ltnp sport = :{self.port}   (who has it), or another mqtt.port",
+                next=typed("ss -ltnp sport = :{}   (who has it), or another mqtt.port", self.port),
             )
 
     def check(self) -> None:
@@ -146,7 +146,9 @@ class EmbeddedBroker:
             raise OttoError(
                 f"The MQTT broker cannot show the certificate {certificate.certificate}",
                 cause=str(error),
-                next=f"rm {certificate.certificate}, then: otto-run up   (makes another one)",
+                next=typed(
+                    "rm {}, then: otto-run up   (makes another one)", certificate.certificate
+                ),
             ) from error
 
     def stop(self) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils import tls
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 from ansible_collections.otto.cluster.plugins.module_utils.ssh_way import foreign_jump, way
 from ansible_collections.otto.cluster.plugins.plugin_utils import interpreter
 from ansible_collections.otto.cluster.plugins.plugin_utils.access import Access
@@ -164,7 +164,7 @@ def _something_at(mqtt: Any, access: Access | None) -> Iterator[_Broker | None]:
         except OSError as error:
             trouble = tls.Trouble(
                 f"this machine cannot be the broker there: {error.strerror}",
-                f"ss -ltnp sport = :{mqtt.port}   (who has it), or another mqtt.port",
+                typed("ss -ltnp sport = :{}   (who has it), or another mqtt.port", mqtt.port),
             )
         yield _Broker(mqtt.host, mqtt.port, trouble, coming=mqtt.node is not None)
 
@@ -230,7 +230,7 @@ def _reach(node: Any, known_hosts: Path) -> Check:
         socket.create_connection((contact.host, contact.port), 5).close()
     except OSError as error:
         cause = error.strerror or str(error)
-        step = f"ping -c 1 {contact.host}   (is it on?)"
+        step = typed("ping -c 1 {}   (is it on?)", contact.host)
         if isinstance(error, ConnectionRefusedError):
             step = "on the node: sudo systemctl enable --now ssh   (or another `port:` here?)"
         return Check("network", "fail", f"{where}: {cause}", step)
@@ -247,7 +247,7 @@ def _host_key(node: Any, known_hosts: Path) -> Check:
             "host key",
             "fail",
             f"not known yet: {seen}",
-            f"add its key to {known_hosts}, which you gave"
+            typed("add its key to {}, which you gave", known_hosts)
             if node.given_keys
             else f"{again('--accept-new-host-keys')}   (or on a terminal: it asks)",
         )
@@ -293,7 +293,7 @@ def _no_answer(node: Any, done: subprocess.CompletedProcess[str], known_hosts: P
         error = interpreter.refusal(str(node.python), done.stdout)
         return Check("python", "fail", f"{node.python} is not run: {error.cause}", error.next)
     if "Permission denied" in said:
-        return Check("login", "fail", said, f"ssh-copy-id {ssh.destination(node)}")
+        return Check("login", "fail", said, typed("ssh-copy-id {}", ssh.destination(node)))
     if "Host key verification failed" in said and foreign_jump(node):
         return Check("login", "fail", said, ssh.trust_jump(node))
     if done.returncode == 127 or "No such file" in said:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.otto.cluster.plugins.module_utils.errors import typed
 from ansible_collections.otto.cluster.plugins.module_utils.ssh_way import way
 from ansible_collections.otto.cluster.plugins.plugin_utils.host_key_file import Keeper, is_key
 
@@ -273,7 +274,8 @@ def _refuse_strangers(contacts: Sequence[Contact], known_hosts: Path) -> None:
             Code.USAGE,
             f"{known_hosts} has no host key of {names}\n"
             "    cause     the file is untrusted: it reaches hosts alone whose keys you gave\n"
-            f"    next      add the keys to {known_hosts}, from a place that you trust",
+            "    next      "
+            + typed("add the keys to {}, from a place that you trust", known_hosts),
         )
 
 
@@ -292,4 +294,4 @@ def forget(node: Any, known_hosts: Path) -> str:
     contact = resolve(node, known_hosts)
     found = lookup(ssh.known_hosts_files(known_hosts, node), contact.name)
     file = next(iter(found), known_hosts)
-    return f"ssh-keygen -R '{contact.name}' -f {file}"
+    return typed("ssh-keygen -R {} -f {}", contact.name, file)

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 
 from otto_run.exits import Code, Stop
 
@@ -122,7 +122,7 @@ def write(path: Path, *, ansible: bool, say: Callable[[str], None]) -> None:
         raise Stop(
             Code.USAGE,
             f"{names} {'are' if len(there) > 1 else 'is'} there already; nothing is overwritten\n"
-            f"    next      otto-run plan -f {path}",
+            f"    next      {typed('otto-run plan -f {}', path)}",
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def write(path: Path, *, ansible: bool, say: Callable[[str], None]) -> None:
         raise OttoError(
             f"Cannot write to {folder}",
             cause=error.strerror or str(error),
-            next=f"ls -ld {folder}",
+            next=typed("ls -ld {}", folder),
         ) from error
     if path not in there:
         doctor = "otto-run doctor" + ("" if str(path) == "otto.yaml" else f" -f {path}")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.otto.cluster.plugins.module_utils import tls
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 
 from otto_run import messages
 from otto_run.hearing import Meter, Refusals, Turns
@@ -129,7 +129,7 @@ class Listener:
             raise OttoError(
                 "What the agents say cannot be stored",
                 cause=str(self._failure),
-                next=f"df -h {self._store.parent}",
+                next=typed("df -h {}", self._store.parent),
             )
 
     def look(self) -> None:

@@ -9,7 +9,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 
 _SOCKET_ROOM = 60
 """A control socket's path may have about 104 characters, of which ssh appends up to 42."""
@@ -86,13 +86,13 @@ def control_sockets(paths: StatePaths) -> Path:
         raise OttoError(
             f"Cannot create {directory} for SSH's control sockets",
             cause=error.strerror or str(error),
-            next=f"ls -ld {directory.parent}",
+            next=typed("ls -ld {}", directory.parent),
         ) from error
     # In /tmp anybody could have put it there first.
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise OttoError(
             f"{directory} is not a private directory of yours",
             cause="SSH's control sockets would be open to others",
-            next=f"ls -ld {directory}",
+            next=typed("ls -ld {}", directory),
         )
     return directory

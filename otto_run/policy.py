@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
+from ansible_collections.otto.cluster.plugins.module_utils.errors import typed
 from ansible_collections.otto.cluster.plugins.module_utils.policy import FILE
 from ansible_collections.otto.cluster.plugins.module_utils.policy_init import strictest
 
@@ -34,8 +35,8 @@ def init(here: Session, name: str) -> Code:
     )
     print(text(found.document), end="")
     for service, whats in found.never.items():
-        say(f"{service} runs under no policy: {', '.join(whats)}\n    next      take it out of "
-            f"{here.file.name}")  # fmt: skip
+        say(f"{service} runs under no policy: {', '.join(whats)}\n    next      "
+            + typed("take it out of {}", here.file.name))  # fmt: skip
     return Code.FAILED if found.never else Code.DONE
 
 

@@ -29,7 +29,7 @@ from urllib.parse import quote
 
 from ansible_collections.otto.cluster.plugins.module_utils import beneath
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import DOCKER_URL, Node
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 from ansible_collections.otto.cluster.plugins.module_utils.image_names import pinned
 from ansible_collections.otto.cluster.plugins.module_utils.transport import Transport
 from ansible_collections.otto.cluster.plugins.module_utils.wire import FAILURES
@@ -232,7 +232,9 @@ def saved(reference: str, directory: Path, url: str) -> Iterator[Image]:
             raise OttoError(
                 f"This machine's Docker has no image {reference}",
                 cause=f"{url} does not know the name",
-                next=f"docker images; docker pull {reference}   (or docker build -t {reference} .)",
+                next=typed(
+                    "docker images; docker pull {0}   (or docker build -t {0} .)", reference
+                ),
             )
         with tempfile.TemporaryFile(dir=directory) as file:
             response = engine.call("GET", f"{path}/get", timeout=300, stream=True)
@@ -357,7 +359,9 @@ def push_to(here: Session, node: Node, image: Image, told: Callable[[int, int], 
             return replace(_send(line, image, have, whole, told), node=node.id)
         except Refused as error:
             if whole or not image.there(have.get("layers") or ()):
-                return Pushed(node.id, error=str(error), next=f"otto-run doctor --limit {node.id}")
+                return Pushed(
+                    node.id, error=str(error), next=typed("otto-run doctor --limit {}", node.id)
+                )
             whole = f"its engine refused a part ({error})"
         except OttoError as error:
             return Pushed(node.id, error=f"{error.message}: {error.cause}", next=error.next)
@@ -376,7 +380,7 @@ def push(
         raise Stop(
             Code.USAGE,
             f"{reference}: a digest is a registry's word, and no registry has part in a push\n"
-            f"    next      otto-run push {reference.partition('@')[0]}",
+            f"    next      {typed('otto-run push {}', reference.partition('@')[0])}",
         )
     nodes = here.chosen(_users(here, reference) if not names else here.limited(names))
     with contextlib.ExitStack() as stack:
@@ -416,7 +420,8 @@ def _users(here: Session, reference: str) -> list[str]:
         raise Stop(
             Code.USAGE,
             f"no service of {here.file.name} uses {reference}\n"
-            f"    next      otto-run push {reference} --node {next(iter(here.nodes))}",
+            "    next      "
+            + typed("otto-run push {} --node {}", reference, next(iter(here.nodes))),
         )
     return users
 

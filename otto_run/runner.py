@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.caller import ONESELF, Caller
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate import answers
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.shapes import Misfit
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.words import lines, one_line
@@ -191,7 +191,7 @@ def _programs() -> str:
         raise OttoError(
             "ansible-playbook is not there",
             cause=f"neither in {beside} nor in PATH",
-            next=f"{sys.executable} -m pip install ansible-core",
+            next=typed("{} -m pip install ansible-core", sys.executable),
         )
     return path
 
@@ -208,7 +208,7 @@ def environment(request: Request, directory: Path) -> dict[str, str]:
     if spec is None or not spec.submodule_search_locations:
         raise OttoError(
             "The Ansible collection otto.cluster is not installed",
-            next=f"{sys.executable} -m pip install --force-reinstall otto-cluster",
+            next=typed("{} -m pip install --force-reinstall otto-cluster", sys.executable),
         )
     collection = Path(next(iter(spec.submodule_search_locations)))
     return {

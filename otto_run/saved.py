@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target, digest
 from ansible_collections.otto.cluster.plugins.module_utils.plan_document import moved
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate import answers
@@ -137,7 +137,7 @@ def write(saved: SavedPlan) -> None:
         raise OttoError(
             f"Cannot write the plan to {path}",
             cause=error.strerror or str(error),
-            next=_AGAIN.format("<a file that can be written>"),
+            next="otto-run plan --out <a file that can be written>",
         ) from error
 
 
@@ -147,7 +147,7 @@ def read(path: Path) -> SavedPlan:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise Stop(
-            Code.USAGE, f"there is no saved plan {path}\n    next      {_AGAIN.format(path)}"
+            Code.USAGE, f"there is no saved plan {path}\n    next      {typed(_AGAIN, path)}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise Stop(Code.USAGE, f"{path} cannot be read: {error}") from error
@@ -174,7 +174,7 @@ def read(path: Path) -> SavedPlan:
         raise Stop(
             Code.USAGE,
             f"{path} is no plan that this otto-run has saved\n"
-            f"    next      {_AGAIN.format(path)}   (an otto.yaml is named with -f)",
+            f"    next      {typed(_AGAIN, path)}   (an otto.yaml is named with -f)",
         ) from None
 
 
@@ -189,7 +189,7 @@ def file_moved(saved: SavedPlan, targets: Mapping[str, Target], cluster: str) ->
                 "",
                 "",
                 f"{saved.path} is a plan for cluster {saved.cluster}, this one is {cluster}",
-                next="otto-run apply -f <its otto.yaml> " + str(saved.path),
+                next=typed("otto-run apply -f <its otto.yaml> {}", saved.path),
             )
         ]
     found = []

@@ -14,10 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.otto.cluster.plugins.module_utils import ssh_way
-from ansible_collections.otto.cluster.plugins.module_utils.caller import ONESELF, Caller
+from ansible_collections.otto.cluster.plugins.module_utils.caller import (
+    ONESELF,
+    OUTSIDE_FIRST,
+    Caller,
+    strangers_own,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import Cluster, Node
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_file import load_file
-from ansible_collections.otto.cluster.plugins.module_utils.errors import nearest
+from ansible_collections.otto.cluster.plugins.module_utils.errors import nearest, typed
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target
 from ansible_collections.otto.cluster.plugins.module_utils.target import targets
 from ansible_collections.otto.cluster.plugins.plugin_utils.access import Access, access
@@ -81,6 +86,13 @@ class Session:
                 Code.USAGE,
                 "An untrusted file reaches hosts alone whose keys you give\n"
                 f"    next      {again('--known-hosts', 'FILE')}",
+            )
+        given = vault.password_file
+        if caller.untrusted and given and strangers_own(str(given), str(file.absolute().parent)):
+            raise Stop(
+                Code.USAGE,
+                f"--vault-password-file {given} lies in the checkout of the untrusted file\n"
+                "    next      " + typed(OUTSIDE_FIRST, given),
             )
         if not file.exists():
             raise Stop(
@@ -230,7 +242,7 @@ class Session:
             raise Stop(
                 Code.USAGE,
                 "--accept-new-host-keys does not go with --untrusted\n"
-                f"    next      add the hosts' keys to {self.known_hosts}",
+                "    next      " + typed("add the hosts' keys to {}", self.known_hosts),
             )
 
         hostkeys.first_contact(

@@ -66,4 +66,4 @@ def typed(node: Any, known_hosts: Path, command: str = "") -> str:
 def trust_jump(node: Any) -> str:
     """The command that makes a jump host known: for it SSH reads the user's own files alone."""
     first = foreign_jump(node).removeprefix("ssh://")
-    return f"ssh ssh://{first} true   (for a jump host SSH reads ~/.ssh alone)"
+    return f"ssh {shlex.quote(f'ssh://{first}')} true   (for a jump host SSH reads ~/.ssh alone)"

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 
 from otto_run.messages import Message
 from otto_run.numbers import Numbers
@@ -120,7 +120,9 @@ class Store:
             raise OttoError(
                 f"The store {path} cannot be used",
                 cause=str(error),
-                next=f"mv {path} {path}.broken   (only history is lost: agents tell the rest anew)",
+                next=typed(
+                    "mv {0} {0}.broken   (only history is lost: agents tell the rest anew)", path
+                ),
             ) from error
 
     def _create(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 
 from otto_run.exits import Code, Stop
 
@@ -66,6 +66,7 @@ def opened(password_file: Path | None, ask: bool) -> Iterator[Vault]:
     if named and not Path(named).expanduser().exists():
         raise Stop(
             Code.USAGE,
-            f"The vault password file {named} is not there\n    next      ls -l {named}",
+            f"The vault password file {named} is not there\n"
+            f"    next      {typed('ls -l {}', named)}",
         )
     yield Vault(Path(named).expanduser().absolute() if named else None)

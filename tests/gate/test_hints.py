@@ -58,6 +58,9 @@ def variants(expression: ast.expr) -> list[str] | None:
                 [part.value] if isinstance(part, ast.Constant) else list(FILLED) for part in parts
             ]
             return ["".join(map(str, choice)) for choice in itertools.product(*pieces)]
+        case ast.Call(func=ast.Name(id="typed"), args=[ast.Constant(value=str(text)), *words]):
+            choices = itertools.product(FILLED, repeat=len(words))
+            return [text.format(*choice) for choice in choices]
         case ast.IfExp(body=body, orelse=other):
             return (variants(body) or []) + (variants(other) or [])
         case ast.BinOp(left=left, right=right):

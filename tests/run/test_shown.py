@@ -107,7 +107,7 @@ def outcome(result: dict[str, Any], *, unreachable: bool = False, **more: Any) -
         (
             "@@ REMOTE HOST IDENTIFICATION HAS CHANGED! @@",
             "another one",
-            "ssh-keygen -R '10.0.0.1'",
+            "ssh-keygen -R 10.0.0.1 -f ",
         ),
         ("Host key verification failed.", "is not known", "otto-run plan"),
         ("pi@10.0.0.1: Permission denied (publickey).", "nobody", "ssh-copy-id pi@10.0.0.1"),

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from otto_run import hostkeys, importer, ssh
 from otto_run.exits import Stop
+from otto_run.session import Session
+from otto_run.vault import Vault
 from tests.untrusted.hostile import CANARY, write_outside
 
 KNOWN = Path("/none/known_hosts")
@@ -30,8 +32,11 @@ def nodes(folder: Path, text: str, **gives: tuple[str, ...]) -> dict[str, Node]:
 
 def test_a_key_that_the_caller_gave_is_used(tmp_path: Path) -> None:
     """Named in the file, or left out where the caller gave one alone; with two, none is guessed."""
-    plain, named = "[{id: a, host: h, user: u}]", "[{id: a, host: h, user: u, identity_file: k/id}]"
-    key, other = str(tmp_path / "k/id"), "/k/other"
+    plain, named = (
+        "[{id: a, host: h, user: u}]",
+        "[{id: a, host: h, user: u, identity_file: /k/id}]",
+    )
+    key, other = "/k/id", "/k/other"
     assert nodes(tmp_path, named, identity_files=(other, key))["a"].identity_file == key
     assert nodes(tmp_path, plain, identity_files=(key,))["a"].identity_file == key
     assert nodes(tmp_path, plain, identity_files=(key, other))["a"].identity_file is None
@@ -63,6 +68,46 @@ def test_a_host_that_is_not_in_the_callers_file_is_not_met(
             [node], tmp_path / "known_hosts", accept=True, ask=pytest.fail, say=pytest.fail
         )
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("where", ["repo/ci/known_hosts", "repo/a/known_hosts", "link/known_hosts"])
+@pytest.mark.parametrize("option", ["known_hosts", "identity_files"])
+def test_what_a_stranger_may_change_is_not_given(where: str, option: str, tmp_path: Path) -> None:
+    """Host keys and keys in the checkout are the stranger's, whatever way is typed to them."""
+    folder = tmp_path / "repo/a"
+    for each in (folder, tmp_path / "repo/.git", tmp_path / "repo/ci"):
+        each.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(folder)
+    (tmp_path / "repo/ci/known_hosts").symlink_to("/etc/hosts")
+    (folder / "otto.yaml").write_text("cluster: {name: h}\nnodes: []\n")
+    path = str(tmp_path / where)
+    gives = {"known_hosts": str(KNOWN), option: path if option == "known_hosts" else (path,)}
+    with pytest.raises(ClusterFileError, match="whose author may change it"):
+        load_file(str(folder / "otto.yaml"), environ={}, caller=Caller(untrusted=True, **gives))  # type: ignore[arg-type]
+
+
+def test_a_vault_password_in_the_checkout_is_not_given(tmp_path: Path) -> None:
+    """Nor is the password of its `!vault` values."""
+    with pytest.raises(Stop, match="lies in the checkout"):
+        Session.open(
+            tmp_path / "otto.yaml", Vault(tmp_path / "p"), 0, Caller(True, known_hosts=str(KNOWN))
+        )
+
+
+def test_an_error_proposes_no_name_that_is_withheld(tmp_path: Path) -> None:
+    """The names of the environment are not the stranger's either."""
+    (tmp_path / "otto.yaml").write_text(
+        "cluster: {name: h}\nnodes: [{id: a, host: h, user: u}]\n"
+        "services: {web: {image: 'n:${SECRE}'}}\nsecrets: {s: {environment: SECRE}}\n"
+    )
+    with pytest.raises(ClusterFileError) as caught:
+        load_file(
+            str(tmp_path / "otto.yaml"),
+            environ={"SECRET": "x"},
+            caller=Caller(untrusted=True, known_hosts=str(KNOWN)),
+        )
+    assert "SECRE" in str(caught.value)
+    assert "SECRET" not in str(caught.value)
 
 
 # ---- import

@@ -48,7 +48,13 @@ def loaded(case: Hostile, tmp_path: Path, caller: Caller) -> Cluster:
 
 
 NO_CLUSTER_FILE = ("file-link", "secret-environ", "secret-home", "secret-shadow", "secret-pipe")
-WITHIN = ("secret-git", "stack-of-the-neighbour")
+WITHIN = (
+    "secret-git",
+    "stack-of-the-neighbour",
+    "stack-env-link-to-the-neighbour",
+    "stack-env-link-to-the-file's",
+    "stack-include-env-link",
+)
 """Within otto.yaml's folder: allowed in a file of one's own."""
 OUTSIDE = [case for case in FILES if case.name not in (*NO_CLUSTER_FILE, *WITHIN)]
 
@@ -198,25 +204,28 @@ def typed(tmp_path: Path, *words: str, **environ: str) -> subprocess.CompletedPr
     ("words", "environ", "says"),
     [
         (["plan", "--untrusted"], {}, "--known-hosts FILE"),
-        (["plan", "--untrusted", "--known-hosts", "k", "--allow-files-from", "/"], {},
+        (["plan", "--untrusted", "--known-hosts", "../k", "--allow-files-from", "/"], {},
          "does not go with --untrusted"),
         (["plan", "--var", "A"], {}, "this goes with --untrusted"),
-        (["plan", "--untrusted", "--known-hosts", "k", "--var", "A=b"], {}, "by its name"),
+        (["plan", "--untrusted", "--known-hosts", "../k", "--var", "A=b"], {}, "by its name"),
         (["plan"], {UNTRUSTED: "maybe"}, "neither yes nor no"),
         (["plan"], {UNTRUSTED: "1"}, "--known-hosts FILE"),
         (["status"], {UNTRUSTED: "1"}, "takes no untrusted file"),
         (["up"], {UNTRUSTED: "1"}, "takes no untrusted file"),
-        (["doctor", "--untrusted", "--known-hosts", "k", "--accept-new-host-keys"], {},
+        (["doctor", "--untrusted", "--known-hosts", "../k", "--accept-new-host-keys"], {},
          "--accept-new-host-keys does not go with --untrusted"),
-        (["plan", "--untrusted", "--known-hosts", "k"], {}, "k has no host key of a (127.0.0.2)"),
+        (["plan", "--untrusted", "--known-hosts", "../k"], {},
+         "k has no host key of a (127.0.0.2)"),
     ],
 )  # fmt: skip
 def test_what_is_typed_wrongly_is_refused(
     tmp_path: Path, words: list[str], environ: dict[str, str], says: str
 ) -> None:
-    (tmp_path / "otto.yaml").write_text(HEAD.replace("127.0.0.2, port: 9", "127.0.0.2") + WEB)
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    (folder / "otto.yaml").write_text(HEAD.replace("127.0.0.2, port: 9", "127.0.0.2") + WEB)
     (tmp_path / "k").write_text("")
-    done = typed(tmp_path, *words, **environ)
+    done = typed(folder, *words, **environ)
     assert done.returncode in (1, 2)
     assert says in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 from ansible_collections.otto.cluster.plugins.module_utils.model import (
     LABEL_ADOPTED,
     LABEL_CLUSTER,
@@ -61,7 +61,9 @@ def check_permitted(observed: Observed, target: Target, permitted: Mapping[str, 
         if service not in target.services:
             raise OttoError(
                 f"This node has no service {service} that {name} could become",
-                next=f"otto-run adopt {target.node} {name}   (shows what to write into otto.yaml)",
+                next=typed(
+                    "otto-run adopt {} {}   (shows what to write into otto.yaml)", target.node, name
+                ),
             )
         _check_owner(container, target, service)
         for other in observed.containers:
@@ -71,7 +73,7 @@ def check_permitted(observed: Observed, target: Target, permitted: Mapping[str, 
                 raise OttoError(
                     f"Service {service} has a container already: {other.name}",
                     cause=f"{name} would be removed for it, and not taken over",
-                    next=f"otto-run adopt {target.node} {name} --as <another service>",
+                    next=typed("otto-run adopt {} {} --as <another service>", target.node, name),
                 )
 
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 from ansible_collections.otto.cluster.plugins.module_utils.folders import (
     ALLOW_FILES_FROM,
     Folders,
@@ -55,7 +55,7 @@ class Caller:
             raise OttoError(
                 f"{UNTRUSTED} says neither yes nor no",
                 cause=f"it is {flag!r}",
-                next=f"{UNTRUSTED}=1 otto-run plan --known-hosts FILE",
+                next=typed("{}=1 otto-run plan --known-hosts FILE", UNTRUSTED),
             )
         names = tuple(name for name in said.get(VARIABLES, "").split(",") if name)
         return cls(
@@ -92,6 +92,32 @@ class Caller:
         allowed = () if self.untrusted else self.folders
         return Folders(main, allowed, strict=self.untrusted)
 
+    def within(self, main: str) -> list[tuple[str, str]]:
+        """(option, path) of what the caller gave and whoever wrote the file in the folder `main`
+        may change: a host key or a key that they chose is trusted by nobody."""
+        given = [("--known-hosts", self.known_hosts)] if self.known_hosts else []
+        given += [("--identity-file", path) for path in self.identity_files]
+        return [(option, path) for option, path in given if strangers_own(path, main)]
+
+
+def strangers_own(path: str, main: str) -> bool:
+    """Whether a path lies in the checkout that the folder `main` is in, as it is typed or with its
+    links followed."""
+    main = os.path.realpath(main)
+    root = main
+    while not os.path.lexists(os.path.join(root, ".git")):  # noqa: PTH118
+        root = os.path.dirname(root)  # noqa: PTH120
+        if root == os.path.dirname(root):  # noqa: PTH120
+            root = main  # no checkout: the folder itself
+            break
+    # The folder's links are followed and the last part's is not: it may be a link in the checkout.
+    folder, name = os.path.split(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111
+    places = (os.path.join(os.path.realpath(folder), name), os.path.realpath(path))  # noqa: PTH118
+    return any(place == root or place.startswith(root.rstrip("/") + "/") for place in places)
+
+
+OUTSIDE_FIRST = "cp {} ~/.config/otto/   (from a place that you trust, then name it there)"
+"""What to type for a file that lies in a stranger's checkout."""
 
 ONESELF = Caller()
 """The file is the caller's own, and names no file from elsewhere."""
@@ -107,7 +133,9 @@ def variable_name(text: str) -> str:
         cause=f"{name!r} has more behind it: what is typed is seen by every user of this machine"
         if _NAME.fullmatch(name)
         else f"{name!r} is no name of a variable",
-        next=f"export {name}=...; otto-run plan --var {name}" if _NAME.fullmatch(name) else "",
+        next=typed("export {0}=...; otto-run plan --var {0}", name)
+        if _NAME.fullmatch(name)
+        else "",
     )
 
 

@@ -12,12 +12,18 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, Path, nearest
+from ansible_collections.otto.cluster.plugins.module_utils.errors import (
+    OttoError,
+    Path,
+    nearest,
+    typed,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.folders import Folders, Outside
 from ansible_collections.otto.cluster.plugins.module_utils.option_text import At
 from ansible_collections.otto.cluster.plugins.module_utils.withheld import (
     WITHHELD,
     Withheld,
+    shown_names,
     withheld_hint,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.yaml_tree import (
@@ -72,8 +78,8 @@ def _of_variable(name: str, at: At) -> bytes | None:
             "is not set",
             found=name,
             expected="a variable with a value",
-            nearest=nearest(name, at.environ),
-            hint=f"export {name}=..., or write {name}=... into .env beside the file",
+            nearest=nearest(name, shown_names(at.environ)),
+            hint=typed("export {0}=..., or write {0}=... into .env beside the file", name),
         )
         return None
     if isinstance(value, Withheld):

@@ -27,7 +27,11 @@ from ansible_collections.otto.cluster.plugins.module_utils.assembly import (
     Scope,
     assemble,
 )
-from ansible_collections.otto.cluster.plugins.module_utils.caller import ONESELF, Caller
+from ansible_collections.otto.cluster.plugins.module_utils.caller import (
+    ONESELF,
+    OUTSIDE_FIRST,
+    Caller,
+)
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import (
     DEFAULT_NETWORK,
     KEEP_IMAGES,
@@ -70,6 +74,8 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     Path,
     Problem,
     Problems,
+    show_value,
+    typed,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.folders import Folders, Outside
 from ansible_collections.otto.cluster.plugins.module_utils.option_text import (
@@ -140,6 +146,7 @@ def load_text(
     given = caller.variables_of(environ)
     if caller.untrusted:
         _refuse_ansible_variables(folder, path)
+        _refuse_what_a_stranger_may_change(folder, path, caller)
     merged = layered(_dot_env(path, folder, folders, given), given)
     source = load(raw, path, environ=merged, vault=vault, literal=INVENTORY_KEYS)
     assembled = assemble(source, outer=given, vault=vault, caller=caller, folders=folders)
@@ -161,6 +168,22 @@ def _dot_env(
         problem = Problem((), f"cannot read the file: {error.strerror}", file=name)
         raise ClusterFileError([problem]) from error
     return env_file(content, name, environ)
+
+
+def _refuse_what_a_stranger_may_change(folder: str, path: str, caller: Caller) -> None:
+    problems = [
+        Problem(
+            (),
+            f"{option} lies in the checkout of the untrusted file, whose author may change it",
+            found=show_value(given),
+            expected="a file elsewhere",
+            hint=typed(OUTSIDE_FIRST, given),
+            file=path,
+        )
+        for option, given in caller.within(folder)
+    ]
+    if problems:
+        raise ClusterFileError(problems)
 
 
 def _refuse_ansible_variables(folder: str, path: str) -> None:

@@ -19,6 +19,8 @@ from typing import Any
 from ansible_collections.otto.cluster.plugins.module_utils.compose_read import Files
 from ansible_collections.otto.cluster.plugins.module_utils.pieces import Piece
 
+from .errors import typed
+
 MAX_CARRIED = 64
 """Files of one folder."""
 _RELATIVE = re.compile(r"\..*")
@@ -84,7 +86,9 @@ class Binds:
                     "is a folder of this machine with something in it, and the node has it not",
                     found=source,
                     expected="an empty folder, one that is mounted :ro, or directory in the stack",
-                    hint=f"copy it to the node and write directory: {self._there} in the stack",
+                    hint=typed(
+                        "copy it to the node and write directory: {} in the stack", self._there
+                    ),
                 )
                 return []
         relative = os.path.relpath(here, self._here)
@@ -97,7 +101,7 @@ class Binds:
                 piece,
                 f"is a folder with more than {MAX_CARRIED} files, which are not carried",
                 found=self._files.shown(here),
-                hint=f"copy it to the node and write directory: {self._there} in the stack",
+                hint=typed("copy it to the node and write directory: {} in the stack", self._there),
             )
             return []
         return [

@@ -22,6 +22,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     Problem,
     Problems,
     show_value,
+    typed,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.folders import Folders, Outside
 from ansible_collections.otto.cluster.plugins.module_utils.option_text import At
@@ -176,7 +177,9 @@ class Files:
         namer = piece.place.file.directory
         try:
             if not self.folders.is_file(path, namer):
-                self.tell(piece, "is no file of this machine", found=name, hint=f"ls -l {name}")
+                self.tell(
+                    piece, "is no file of this machine", found=name, hint=typed("ls -l {}", name)
+                )
                 return None
             raw = self.folders.read(path, namer, MAX_BYTES + 1)
             source = load(raw, name, environ=environ, vault=self.vault, literal=self.literal)
@@ -246,13 +249,16 @@ class Files:
 
     def dot_env(self, piece: Piece, directory: str, environ: Mapping[str, str]) -> dict[str, str]:
         """Variables of the `.env` of a directory; {} where there is none. piece: what makes Otto
-        look there."""
+        look there.
+
+        Nobody named the file, so a stranger's is its directory's own: no link to another's.
+        """
         path = os.path.join(directory, ".env")  # noqa: PTH118
         if not os.path.lexists(path):
             return {}
         name = self.shown(path)
         try:
-            content = self.folders.read(path, piece.place.file.directory, MAX_BYTES + 1)
+            content = self.folders.read(path, directory, MAX_BYTES + 1)
             return env_file(content, name, environ, vault=self.vault)
         except FileNotFoundError:
             return {}

@@ -16,6 +16,8 @@ from ansible_collections.otto.cluster.plugins.module_utils.transport import (
 )
 from ansible_collections.otto.cluster.plugins.module_utils.wire import FAILURES
 
+from .errors import typed
+
 SILENCE = 600.0
 """Seconds that a command may run without a word."""
 MOST = 64 * 1024
@@ -51,5 +53,5 @@ def run(engine: Transport, operation: Exec, _progress: Callable[[str], None]) ->
     raise EngineError(
         "",
         cause=f"it ended with exit code {code} ({said or 'it wrote nothing'})",
-        next=f"docker logs {operation.container}",
+        next=typed("docker logs {}", operation.container),
     )

@@ -14,6 +14,8 @@ from ansible_collections.otto.cluster.plugins.module_utils.model import Observed
 from ansible_collections.otto.cluster.plugins.module_utils.operations import Await
 from ansible_collections.otto.cluster.plugins.module_utils.transport import EngineError, Transport
 
+from .errors import typed
+
 Progress = Callable[[str], None]
 
 POLL = 0.2
@@ -41,8 +43,10 @@ def wait_for(engine: Transport, operation: Await, progress: Progress) -> bool:
             raise EngineError(
                 "",
                 cause="it was removed while it was waited for",
-                next="docker events --since 10m --until 0m --filter container="
-                + operation.container,
+                next=typed(
+                    "docker events --since 10m --until 0m --filter container={}",
+                    operation.container,
+                ),
             )
         restarts = int(found.inspect.get("RestartCount") or 0)
         if before is None:
@@ -102,7 +106,7 @@ def _give_up(engine: Transport, found: ObservedContainer, why: str) -> NoReturn:
     raise EngineError(
         "",
         cause=why + (f" ({said})" if said else " (it wrote nothing)"),
-        next=f"docker logs {found.name}",
+        next=typed("docker logs {}", found.name),
     )
 
 

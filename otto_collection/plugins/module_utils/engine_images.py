@@ -40,6 +40,8 @@ from ansible_collections.otto.cluster.plugins.module_utils.transport import (
 )
 from ansible_collections.otto.cluster.plugins.module_utils.wire import FAILURES
 
+from .errors import typed
+
 Progress = Callable[[str], None]
 
 PULL_SILENCE = 300.0
@@ -132,7 +134,7 @@ def pull(engine: Transport, operation: PullImage, progress: Progress) -> bool:
         raise EngineError(
             f"Docker pulled {reference} and does not have it",
             cause="the image was removed while it was pulled",
-            next=f"docker pull {reference}",
+            next=typed("docker pull {}", reference),
         )
     return before is None or before["Id"] != after["Id"]
 
@@ -282,7 +284,7 @@ def _explained(engine: Transport, reference: str, text: str) -> tuple[str, str]:
         user = engine.registries[registry][0]
         return (
             f"registry {registry} refuses the login of {user}, or {user} may not read it: {text}",
-            f"correct registries.{registry} in otto.yaml, then: otto-run apply",
+            typed("correct registries.{} in otto.yaml, then: otto-run apply", registry),
         )
     return (
         f"registry {registry} wants a login, or has no such image: {text}",
@@ -314,4 +316,4 @@ def _pull_hint(text: str, reference: str) -> str:
     for pattern, command in _PULL_HINTS:
         if re.search(pattern, text, re.IGNORECASE):
             return command % reference if "%s" in command else command
-    return f"docker pull {reference}"
+    return typed("docker pull {}", reference)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Union
@@ -180,9 +181,33 @@ class ClusterFileError(Exception):
         return "\n".join([str(problem) for problem in self.problems] + [total])
 
 
+def typed(command: str, *words: object) -> str:
+    """A command for a person to paste: `typed("ls -l {}", path)`.
+
+    Each word is filled in as a shell reads it back, and in one line: whoever chose a file's name
+    chooses no command by it.
+    """
+    return command.format(*(_word(str(word)) for word in words))
+
+
+def _word(text: str) -> str:
+    if text.isprintable():
+        return shlex.quote(text)
+    # What moves a cursor or ends a line would show another command than is pasted.
+    quoted = "".join(
+        "\\" + character
+        if character in "\\'"
+        else character
+        if character.isprintable()
+        else "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+        for character in text
+    )
+    return f"$'{quoted}'"
+
+
 def pasteable(next: str) -> str:
     """A command to type with its remark as a shell's comment: `ping pi   # is it on?`."""
-    return re.sub(r"   \((.+)\)$", r"   # \1", next)
+    return re.sub(r"^(.*)   \((.+)\)$", r"\1   # \2", next)
 
 
 class OttoError(Exception):

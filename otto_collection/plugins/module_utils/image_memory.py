@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ansible_collections.otto.cluster.plugins.module_utils.beneath import opened, within
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 from ansible_collections.otto.cluster.plugins.module_utils.model import (
     Observed,
     ObservedImage,
@@ -128,7 +128,7 @@ def write(directory: Path, memory: Memory) -> None:
         raise OttoError(
             f"Cannot write images.json in {directory}",
             cause=error.strerror or str(error),
-            next=f"df -h {directory}; ls -ld {directory}",
+            next=typed("df -h {0}; ls -ld {0}", directory),
         ) from error
 
 

@@ -18,11 +18,13 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     Problems,
     nearest,
     show_value,
+    typed,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.withheld import (
     WITHHELD,
     Withheld,
     layered,
+    shown_names,
     withheld_hint,
 )
 
@@ -157,22 +159,24 @@ def _resolve(piece: _Piece, environ: Mapping[str, str], depth: int) -> str:
         return value or ""
     if kind == "-":
         return expand(piece.argument, environ, depth + 1)
-    near = nearest(piece.name, environ)
+    near = nearest(piece.name, shown_names(environ))
     if kind == "?":
         said = expand(piece.argument, environ, depth + 1)
         raise CannotExpand(
             show_value(said)[1:-1] if said else "",
             found=f"${{{piece.name}}}, which is not set",
             expected="a value",
-            hint=f"export {piece.name}=..., or write {piece.name}=... into .env beside the file",
+            hint=typed("export {0}=..., or write {0}=... into .env beside the file", piece.name),
             near=near,
             what=_UNSET,
         )
     raise CannotExpand(
         found=f"${{{piece.name}}}, which is not set",
         expected="a value",
-        hint=f"export {piece.name}=..., write it into .env beside the file, "
-        f"or say ${{{piece.name}:-default}}",
+        hint=typed(
+            "export {0}=..., write it into .env beside the file, or say ${{{0}:-default}}",
+            piece.name,
+        ),
         near=near,
         what=_UNSET,
     )

@@ -22,7 +22,7 @@ from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.beneath import opened, within
 from ansible_collections.otto.cluster.plugins.module_utils.carry_out import Engine, Progress
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 from ansible_collections.otto.cluster.plugins.module_utils.model import (
     NodeFiles,
     Observed,
@@ -70,7 +70,7 @@ class WithFiles:
             raise OttoError(
                 f"Could not {operation.line()}",
                 cause=f"{self.directory}: {error.strerror or error}",
-                next=f"otto-run apply   (as root on the node; df -h {self.directory})",
+                next=typed("otto-run apply   (as root on the node; df -h {})", self.directory),
             ) from error
         return True
 
@@ -96,7 +96,7 @@ class WithFiles:
             raise OttoError(
                 f"Cannot read {self.directory}",
                 cause=str(error.strerror),
-                next=f"ls -ld {self.directory}",
+                next=typed("ls -ld {}", self.directory),
             ) from error
 
     def _put(self, operation: PutFile) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .errors import typed
 from .model import LABEL_CLUSTER, Change, NodeFiles, Observed, ObservedContainer, Spec, Target
 from .operations import Operation, RemoveVolume, Start, Stop
 from .option_sides_storage import ANONYMOUS
@@ -269,7 +270,7 @@ def plan_container(
         if other is not None and other not in mine:
             whose = f"belongs to cluster {other.cluster}" if other.cluster else "is not Otto's"
             trouble = Trouble(
-                f"container {name} exists and {whose}", "", f"docker rm -f {name}", name
+                f"container {name} exists and {whose}", "", typed("docker rm -f {}", name), name
             )
             return Plan(services=(ServicePlan(name, "up_to_date", error=trouble),))
         if not mine:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from .errors import typed
 from .image_names import pinned
 from .model import Change, Engine, Observed, ObservedContainer, ObservedImage, Spec
 from .operations import PullImage, TagImage
@@ -216,7 +217,7 @@ def obstacle(spec: Spec, observed: Observed) -> Trouble | None:
     if image is None and spec.get("pull_policy") == NEVER:
         return Trouble(
             f"image {reference} is not on the node, and pull_policy is never",
-            next=f"otto-run push {reference}   (or on the node: docker pull {reference})",
+            next=typed("otto-run push {0}   (or on the node: docker pull {0})", reference),
         )
     if "platform" in spec:
         return None  # the engine is told which one, or emulates it
@@ -233,8 +234,8 @@ def obstacle(spec: Spec, observed: Observed) -> Trouble | None:
     return Trouble(
         f"image {reference} is built for {', '.join(sorted(set(offered)))}, and this node is {own}",
         "a container of it would not start here; nothing was stopped for it",
-        f"choose a tag of {reference} that is built for {own}"
-        f" (or say platform: linux/{offered[0]} where the node emulates it)",
+        typed("choose a tag of {} that is built for {}", reference, own)
+        + f" (or say platform: linux/{offered[0]} where the node emulates it)",
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .errors import typed
 from .model import LABEL_CLUSTER, Change, Observed, ObservedObject, Spec, Target
 from .operations import CreateNetwork, CreateVolume, Operation, RemoveNetwork, ReplaceNetwork
 from .options import NAMESPACES
@@ -124,7 +125,7 @@ def _stays(kind: str, name: str, changes: Sequence[Change]) -> Trouble:
         "data hang on a volume, and Otto does not remove them"
         if kind == "volume"
         else "the network is not Otto's, or containers of others are on it",
-        f"docker {kind} rm {name}   (the next apply makes it anew), or put the file back",
+        typed("docker {} rm {}   (the next apply makes it anew), or put the file back", kind, name),
     )
 
 
@@ -159,7 +160,7 @@ def objects(target: Target, observed: Observed, used: tuple[set[str], set[str]] 
             elif value.get("external"):
                 result.missing[f"{kind} {name}"] = Trouble(
                     f"{kind} {name} is external and is not on this node",
-                    next=f"docker {kind} create {name}",
+                    next=typed("docker {} create {}", kind, name),
                 )
             else:
                 make = CreateNetwork if kind == "network" else CreateVolume

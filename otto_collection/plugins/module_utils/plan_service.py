@@ -28,6 +28,7 @@ from dataclasses import replace
 from typing import Any
 
 from . import plan_images
+from .errors import typed
 from .model import Change, Observed, ObservedContainer
 from .operations import Create, Operation, Remove, Rename, Start, Stop, Update
 from .option_sides_process import DEFAULT_RESTART
@@ -110,9 +111,9 @@ class Planner:
                 f"container {other.name} exists and {whose}",
                 "Otto touches no container that it has not made for this service: have it taken"
                 " over, remove it, rename the service, or set container_name",
-                f"otto-run adopt {wanted.node} {other.name} --as {wanted.service}"
+                typed("otto-run adopt {} {} --as {}", wanted.node, other.name, wanted.service)
                 if wanted.node and other.service is None and not suffix
-                else f"docker rm -f {other.name}",
+                else typed("docker rm -f {}", other.name),
                 wanted.service,
             )
         return None
@@ -189,7 +190,7 @@ class Planner:
             trouble = Trouble(
                 f"{wanted.service} did not come up with this change; the old container serves",
                 f"what failed is kept as {self.tried}",
-                f"docker logs {self.tried}",
+                typed("docker logs {}", self.tried),
                 wanted.service,
             )
         if trouble is not None:

@@ -13,7 +13,7 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .errors import nearest
+from .errors import nearest, typed
 from .model import Mount, Policy, Target
 from .option_needs import Need, Place
 from .plan_values import Trouble
@@ -163,7 +163,7 @@ def _judged(policy: Policy, service: str, needs: Iterable[Need | Place]) -> Trou
         return Trouble(
             message,
             f"{FILE} cannot be used, so it allows nothing: {policy.problem}",
-            f"sudoedit {FILE}   (on the node)",
+            typed("sudoedit {}   (on the node)", FILE),
             service,
         )
     if not refused:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.beneath import Folder, opened, within
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 from ansible_collections.otto.cluster.plugins.module_utils.journal import now
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target, digest
 from ansible_collections.otto.cluster.plugins.module_utils.state import attempt, encode
@@ -168,7 +168,7 @@ class Revisions:
         return OttoError(
             f"Cannot {doing} the revisions in {self.directory}",
             cause=error.strerror or str(error),
-            next=f"df -h {self.directory.parent}; ls -ld {self.directory}",
+            next=typed("df -h {}; ls -ld {}", self.directory.parent, self.directory),
         )
 
 

@@ -34,7 +34,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.beneath import (
     tidy,
     within,
 )
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 from ansible_collections.otto.cluster.plugins.module_utils.model import Target, canonical_json
 
 _POLL = 0.1  # seconds between two looks at a lock that somebody else holds
@@ -168,7 +168,7 @@ class TargetStore:
         return OttoError(
             f"Cannot {doing} {self.directory}",
             cause=error.strerror or str(error),
-            next=f"df -h {self.directory}; ls -ld {self.directory}",
+            next=typed("df -h {0}; ls -ld {0}", self.directory),
         )
 
     # ---- the lock
@@ -259,7 +259,7 @@ class TargetStore:
                     cause="the lock {} is held by: {}".format(
                         self.lock_path, self.holder() or "(no name)"
                     ),
-                    next=f"wait for it and try again; who it is: fuser -v {self.lock_path}",
+                    next=typed("wait for it and try again; who it is: fuser -v {}", self.lock_path),
                 )
             time.sleep(min(_POLL, max(0.0, deadline - time.monotonic())))
 
@@ -321,5 +321,5 @@ def _unreadable(path: Path, error: OSError) -> OttoError:
     return OttoError(
         "Cannot read the target of this node",
         cause=f"{path}: {error.strerror or error}",
-        next=f"ls -l {path}   (it must belong to the owner of {path.parent})",
+        next=typed("ls -l {}   (it must belong to the owner of {})", path, path.parent),
     )

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 from ansible_collections.otto.cluster.plugins.module_utils.model import ObservedContainer
 from ansible_collections.otto.cluster.plugins.module_utils.sdk import Sdk
 from ansible_collections.otto.cluster.plugins.module_utils.wire import FAILURES, Answer, Carrier
@@ -164,7 +164,7 @@ class Transport:
         elif where:
             command = "systemctl status docker   (sudo systemctl enable --now docker starts it)"
         else:
-            command = f"docker -H {self.url} version"
+            command = typed("docker -H {} version", self.url)
         return EngineError("Docker does not answer", cause=cause, next=command)
 
     # ---- reading one thing

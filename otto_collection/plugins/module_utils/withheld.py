@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .errors import typed
+
 
 class Withheld(str):
     """Stands among variables for one that is set, and that this file is not given.
@@ -25,7 +27,9 @@ WITHHELD = "is set, and this file is not given it"
 
 
 def withheld_hint(name: str) -> str:
-    return f"--var {name} gives it a variable of the environment; or write it into the file's .env"
+    return typed(
+        "--var {} gives it a variable of the environment; or write it into the file's .env", name
+    )
 
 
 def layered(*layers: Mapping[str, str]) -> dict[str, str]:
@@ -42,3 +46,8 @@ def layered(*layers: Mapping[str, str]) -> dict[str, str]:
 def withheld(environ: Mapping[str, str]) -> dict[str, str]:
     """The variables that are there, each withheld."""
     return {name: Withheld(name) for name in environ}
+
+
+def shown_names(environ: Mapping[str, str]) -> list[str]:
+    """The names that an error may propose: those of what the file is given."""
+    return [name for name, value in environ.items() if not isinstance(value, Withheld)]

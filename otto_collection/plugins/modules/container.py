@@ -342,6 +342,7 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import (
     ClusterFileError,
     OttoError,
     Problems,
+    typed,
 )
 from ansible_collections.otto.cluster.plugins.module_utils.image_memory import Asking
 from ansible_collections.otto.cluster.plugins.module_utils.known_secrets import (
@@ -443,7 +444,7 @@ def as_it_is(found: ObservedContainer, state: str) -> Plan:
         raise OttoError(
             f"Container {found.name} {whose}",
             cause="this module touches only what it made",
-            next="otto-run apply" if found.cluster else f"docker restart {found.name}",
+            next="otto-run apply" if found.cluster else typed("docker restart {}", found.name),
         )
     steps: list = []
     runs = found.state in ("running", "restarting", "paused")

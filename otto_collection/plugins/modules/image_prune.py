@@ -70,7 +70,7 @@ from ansible_collections.otto.cluster.plugins.module_utils import image_memory
 from ansible_collections.otto.cluster.plugins.module_utils.beneath import within
 from ansible_collections.otto.cluster.plugins.module_utils.edge import fail
 from ansible_collections.otto.cluster.plugins.module_utils.engine import DockerEngine
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 from ansible_collections.otto.cluster.plugins.module_utils.state import TargetStore
 
 
@@ -84,7 +84,7 @@ def work(params: dict, check: bool) -> list:
         raise OttoError(
             f"Cannot open {directory}",
             cause=error.strerror or str(error),
-            next=f"ls -ld {directory}",
+            next=typed("ls -ld {}", directory),
         ) from error
     with DockerEngine(params["docker_url"]) as engine:
         if check:

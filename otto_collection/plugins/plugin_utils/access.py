@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.otto.cluster.plugins.module_utils.cluster import SYSTEM_CA, Mqtt
 from ansible_collections.otto.cluster.plugins.module_utils.cluster_tables import CONTROL
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 from ansible_collections.otto.cluster.plugins.plugin_utils.accounts import user
 from ansible_collections.otto.cluster.plugins.plugin_utils.credentials import Credentials
 from ansible_collections.otto.cluster.plugins.plugin_utils.pki import Pki
@@ -69,6 +69,6 @@ def _ca(mqtt: Mqtt, directory: Path) -> str:
         raise OttoError(
             f"mqtt.tls.ca: {mqtt.ca} cannot be used",
             cause=getattr(error, "strerror", None) or str(error),
-            next=f"openssl x509 -in {mqtt.ca} -noout -subject -dates",
+            next=typed("openssl x509 -in {} -noout -subject -dates", mqtt.ca),
         ) from error
     return text

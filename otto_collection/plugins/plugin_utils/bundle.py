@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ansible_collections.otto.cluster.plugins.module_utils import errors
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 from ansible_collections.otto.cluster.plugins.module_utils.trusted import MANIFEST
 from ansible_collections.otto.cluster.plugins.plugin_utils.bundle_pins import PINS
 from ansible_collections.otto.cluster.plugins.plugin_utils.state import state_root
@@ -83,7 +83,7 @@ class Bundle:
             raise OttoError(
                 f"The bundle {self.path} is not as it was made",
                 cause=str(error),
-                next=f"rm {self.path}   (the next apply makes it anew)",
+                next=typed("rm {}   (the next apply makes it anew)", self.path),
             ) from error
         return content
 
@@ -201,7 +201,7 @@ def _distribution(name: str) -> importlib.metadata.Distribution:
         raise OttoError(
             f"The Python package {name} is not installed beside Ansible",
             cause="it is a part of the agent bundle that goes to the nodes",
-            next=f"pip install {name}",
+            next=typed("pip install {}", name),
         ) from error
 
 
@@ -230,7 +230,7 @@ def _check_distributions() -> None:
                 name,
                 f"{name} {distribution.version} wants Python {wanted},"
                 f" and nodes may have Python {OLDEST_PYTHON}",
-                next=f"pip install --upgrade '{name}<{distribution.version}'",
+                next=typed("pip install --upgrade {}", f"{name}<{distribution.version}"),
             )
         for text in distribution.requires or ():
             requirement = Requirement(text)
@@ -265,7 +265,7 @@ def _check_pure(name: str, distribution: importlib.metadata.Distribution) -> Non
             raise _broken(
                 name,
                 f"{path} is compiled for this machine and has no Python source",
-                next=f"pip install --force-reinstall --no-binary {name} {name}",
+                next=typed("pip install --force-reinstall --no-binary {0} {0}", name),
             )
 
 
@@ -273,7 +273,7 @@ def _broken(name: str, cause: str, next: str = "") -> OttoError:
     return OttoError(
         f"The Python package {name} cannot go into the agent bundle",
         cause=cause,
-        next=next or f"pip install --force-reinstall {name}",
+        next=next or typed("pip install --force-reinstall {}", name),
     )
 
 

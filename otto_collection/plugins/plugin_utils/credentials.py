@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 
 _VERSION = 1
 
@@ -61,8 +61,11 @@ class Credentials:
             raise OttoError(
                 f"The broker's passwords in {self.path} cannot be read",
                 cause=type(error).__name__ if isinstance(error, KeyError) else str(error),
-                next=f"restore {self.path} from a backup; or remove it, then: otto-run apply"
-                "   (makes new ones)",
+                next=typed(
+                    "restore {} from a backup; or remove it, then: otto-run apply"
+                    "   (makes new ones)",
+                    self.path,
+                ),
             ) from error
 
     def account(self, name: str) -> Account:
@@ -154,7 +157,9 @@ def write_private(path: Path, content: bytes) -> None:
         unfinished.replace(path)
     except OSError as error:
         raise OttoError(
-            f"Cannot write {path}", cause=error.strerror or str(error), next=f"ls -ld {path.parent}"
+            f"Cannot write {path}",
+            cause=error.strerror or str(error),
+            next=typed("ls -ld {}", path.parent),
         ) from error
 
 
@@ -164,7 +169,9 @@ def _alone(lock: Path) -> Iterator[None]:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise OttoError(
-            f"Cannot write {lock}", cause=error.strerror or str(error), next=f"ls -ld {lock.parent}"
+            f"Cannot write {lock}",
+            cause=error.strerror or str(error),
+            next=typed("ls -ld {}", lock.parent),
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -101,7 +101,7 @@ def refusal(path: str, said: str) -> OttoError:
     return OttoError(
         f"The `python:` of this node is not run: {path}",
         cause=_CAUSES.get(kind, "its way could not be looked at").format(at=at),
-        next=_NEXT.get(kind, _ELSEWHERE).format(at=shlex.quote(at), path=path),
+        next=_NEXT.get(kind, _ELSEWHERE).format(at=shlex.quote(at), path=shlex.quote(path)),
     )
 
 

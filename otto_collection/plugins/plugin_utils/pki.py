@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError
+from ansible_collections.otto.cluster.plugins.module_utils.errors import OttoError, typed
 from ansible_collections.otto.cluster.plugins.plugin_utils.credentials import write_private
 
 BEGIN = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -112,7 +112,7 @@ class Pki:
             raise OttoError(
                 f"Cannot write to {self._directory}",
                 cause=error.strerror or str(error),
-                next=f"ls -ld {self._directory.parent}",
+                next=typed("ls -ld {}", self._directory.parent),
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -121,7 +121,9 @@ class Pki:
             raise OttoError(
                 f"Otto's certificates in {self._directory} cannot be read",
                 cause=str(error),
-                next=f"restore {self._directory} from a backup; or remove it, then: otto-run apply",
+                next=typed(
+                    "restore {} from a backup; or remove it, then: otto-run apply", self._directory
+                ),
             ) from error
         finally:
             os.close(descriptor)
