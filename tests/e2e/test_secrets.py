@@ -309,7 +309,7 @@ def test_the_search_finds_what_is_there(story: Story) -> None:
 
 
 def test_no_command_line(story: Story) -> None:
-    assert [line for line in story.watch.seen if found_in(line)] == []
+    assert [line for line in tuple(story.watch.seen) if found_in(line)] == []
 
 
 def test_nothing_that_was_said(story: Story) -> None:
