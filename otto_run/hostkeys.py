@@ -15,7 +15,7 @@ import hashlib
 import hmac
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,11 +197,13 @@ def first_contact(
     accept: bool,
     ask: Callable[[str], bool] | None,
     say: Callable[[str], None],
+    note: Callable[[Mapping[str, str]], None] = lambda _keys: None,
 ) -> None:
     """Make the host key of every node, and of those on the way to it, known, or stop.
 
     ask: puts a question to a person; None where there is nobody to ask. A host that does not
-    answer is left to Ansible, which tells it with the others' results.
+    answer is left to Ansible, which tells it with the others' results. note: node -> fingerprint of
+    the keys that are about to be trusted; what it raises leaves them untrusted.
     Raises Stop when a key is not trusted.
     """
     # A host behind another one shows its key only when that one is trusted.
@@ -213,7 +215,7 @@ def first_contact(
         for depth, each in enumerate(chain):
             rounds.setdefault(depth, {})[each.id] = each
     for _depth, together in sorted(rounds.items()):
-        _meet([*together.values()], known_hosts, accept=accept, ask=ask, say=say)
+        _meet([*together.values()], known_hosts, accept=accept, ask=ask, say=say, note=note)
 
 
 def _meet(
@@ -223,6 +225,7 @@ def _meet(
     accept: bool,
     ask: Callable[[str], bool] | None,
     say: Callable[[str], None],
+    note: Callable[[Mapping[str, str]], None],
 ) -> None:
     """Make the host keys of nodes known that can be reached now, or stop."""
     remote = [node for node in nodes if not node.is_local]
@@ -260,6 +263,7 @@ def _meet(
             )
         if not ask("Do you trust these keys?"):
             raise Stop(Code.FAILED, "Nothing was done: the host keys were not accepted.")
+    note({contact.node.id: f"trusted {key.fingerprint}" for contact, key in new})
     keeper.append([f"{contact.name} {key.type} {key.blob}" for contact, key in new])
     say(f"Written to {known_hosts}")
 

@@ -246,8 +246,24 @@ class Session:
             )
 
         hostkeys.first_contact(
-            self.chosen(limit), self.known_hosts, accept=accept, ask=asker(), say=say
+            self.chosen(limit),
+            self.known_hosts,
+            accept=accept,
+            ask=asker(),
+            say=say,
+            note=self._note_trust,
         )
+
+    def _note_trust(self, keys: Mapping[str, str]) -> None:
+        """Into the audit log, also of a command that only looks otherwise. Raises Stop."""
+        from otto_run import audit
+
+        if self.watch is not None:
+            self.watch.ran("host keys", keys)
+            return
+        with audit.Watch(state_root(os.environ), "trust", self.file, say) as watch:
+            watch.begin(self.cluster.name, sorted(keys))
+            watch.ran("host keys", keys)
 
     def failures(self, outcome: Outcome) -> list[Failure]:
         from otto_run import failures

@@ -26,10 +26,12 @@ from ansible_collections.otto.cluster.plugins.module_utils.errors import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otto_run import audit, audit_file, audit_show
+from otto_run import audit, audit_file, audit_show, hostkeys
 from otto_run.actor import Actor, actor
 from otto_run.cli import app
 from otto_run.exits import Code, Stop
+from otto_run.session import Session
+from otto_run.vault import Vault
 from tests.conftest import wait_for
 from tests.run.conftest import OTTO_RUN, Typed
 
@@ -376,6 +378,29 @@ def test_a_command_that_changes_something_is_noted_or_not_done(folder: Typed, co
     done = folder(command, *CHANGES[command])
     assert done.returncode == 1, done.stderr
     assert "Nothing was done: it cannot be noted in the audit log" in done.stderr
+
+
+def test_a_host_key_that_is_trusted_is_noted_or_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by a command that changes no node: what SSH believes from now on has been changed."""
+    key = hostkeys.HostKey("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43)
+    monkeypatch.setattr(hostkeys, "scan", lambda *_: [key])
+    monkeypatch.setenv("OTTO_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "otto.yaml").write_text(OTTO_YAML % (9, 9))
+    here = Session.open(tmp_path / "otto.yaml", Vault(), 0)
+    log = tmp_path / "state" / audit_file.NAME
+    log.mkdir(parents=True)
+    with pytest.raises(Stop, match="it cannot be noted in the audit log"):
+        here.trust([], accept=True)
+    assert not here.known_hosts.exists()
+    log.rmdir()
+    here.trust([], accept=True)
+    assert key.blob in here.known_hosts.read_text()
+    (run,) = audit_show.runs(audit_file.entries(tmp_path / "state"))
+    assert run.result == "done"
+    assert run.nodes == dict.fromkeys(here.nodes, f"trusted {key.fingerprint}")
 
 
 @pytest.mark.parametrize("arguments", [["plan"], ["apply", "--check"], ["prune", "--check"]])
