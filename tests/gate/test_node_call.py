@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.plugins.action import ActionBase
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.shapes import Misfit
 from ansible_collections.otto.cluster.plugins.plugin_utils.node_call import NodeAction
 
@@ -38,11 +39,32 @@ def test_an_answer_that_does_not_fit_is_a_misfit() -> None:
         bytearray(1 << 30)
 
 
-@pytest.mark.parametrize(
-    "said", ["hunter2secret", "x hunter2secret y", "aHVudGVyMnNlY3JldA==", "a%20hunter2secret"]
-)
-def test_what_was_sent_is_not_shown(said: str) -> None:
+SECRET = "hunter2secret"
+FORMS = (SECRET, f"x {SECRET} y", "aHVudGVyMnNlY3JldA==", f"a%20{SECRET}")
+
+
+class Echo(Call):
+    """Its node says what it was sent: in an answer, in one that is none, or in place of one."""
+
+    def __init__(self, how: str, said: str) -> None:
+        super().__init__(SECRET)
+        self._how, self._said = how, said
+
+    def work(self, variables: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - the base's
+        said = self._said
+        if self._how == "answer":
+            answer = {"failed": True, "msg": said, "removed": [said], "stderr": said}
+            return self.passed(answer)
+        if self._how == "no answer":
+            return self._parse_returned_data({"stdout": said, "stderr": said})
+        raise Misfit(said)
+
+
+@pytest.mark.parametrize("said", FORMS)
+@pytest.mark.parametrize("how", ["answer", "no answer", "error"])
+def test_what_was_sent_is_not_shown(monkeypatch: pytest.MonkeyPatch, how: str, said: str) -> None:
     """A node, a login script or a wrapper may say again what it was given."""
-    answer: dict[str, Any] = {"failed": True, "msg": said, "removed": [said], "stderr": said}
-    found = Call("hunter2secret").passed(answer)
-    assert "hunter2secret" not in str(found) and "aHVudGVyMnNlY3JldA" not in str(found)
+    monkeypatch.setattr(ActionBase, "run", lambda *_: {})
+    found = Echo(how, said).run(None, {})
+    assert found["failed"] and found["of_node"]
+    assert SECRET not in str(found) and "aHVudGVyMnNlY3JldA" not in str(found)

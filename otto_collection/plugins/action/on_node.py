@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action.copy import ActionModule as CopyAction
+from ansible_collections.otto.cluster.plugins.plugin_utils import interpreter
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate import answers
 from ansible_collections.otto.cluster.plugins.plugin_utils.node_call import NodeAction, Wall
 
@@ -55,6 +56,7 @@ class ActionModule(NodeAction):
             self._shared_loader_obj,
         )
         with self.bounded():
+            interpreter.check(self, variables)
             return self.passed(copy.run(task_vars=variables))
 
     def diff(self, found: dict[str, Any]) -> Any:  # type: ignore[override]

@@ -101,11 +101,14 @@ class NodeAction(Wall, ActionBase):  # type: ignore[misc]
         result: dict[str, Any] = super().run(tmp, task_vars)
         try:
             refuse_facts(variables, self._connection)
-            return result | self.work(variables) | {"of_node": True}
+            found = self.work(variables)
         except OttoError as error:  # of this machine
             return result | {"failed": True, "changed": False, "msg": str(error)}
         except Misfit as misfit:
-            return result | unusable(str(misfit)) | {"of_node": True}
+            found = unusable(str(misfit))
+        # Here, where every answer passes: also one that is none, and is quoted for that.
+        secrets = tuple(self.sent())
+        return result | (_without(found, secrets) if secrets else found) | {"of_node": True}
 
     def sent(self) -> Iterable[str]:
         """Secrets that this call brings to the node: it may say them again, for any reason."""
@@ -139,8 +142,7 @@ class NodeAction(Wall, ActionBase):  # type: ignore[misc]
             return unusable(str(misfit))
         if self.COUNTS:
             found["dropped"] = found.get("dropped", 0) + dropped
-        secrets = tuple(self.sent())
-        return self._told(_without(found, secrets) if secrets else found)
+        return self._told(found)
 
     def passed_text(self, text: str) -> dict[str, Any]:
         """Like `passed`, of JSON text."""
@@ -212,8 +214,8 @@ def unusable(cause: str) -> dict[str, Any]:
     return {"failed": True, "changed": False, "msg": message, "cause": cause, "next": ""}
 
 
-class _Late(Exception):
-    """A call took too long."""
+class _Late(BaseException):
+    """A call took too long. No Exception: whoever tries again on one is not to try this again."""
 
 
 def _late(_signum: int, _frame: Any) -> None:
