@@ -39,6 +39,8 @@ test-hostile: .venv/.ready ## what nodes, files and strangers may not do, the lo
 	$(PYTHON) -m lab tools
 	$(BIN)/python -m lab up --fresh rpi-01 rpi-02 rpi-03
 	$(BIN)/python -m pytest -m hostile
+	tests/cores.sh 2.20 python3.12 -m ""
+	tests/cores.sh 2.21 python3.13 -m ""
 
 check: .venv/.ready ## format, lint, types, ansible-lint, sanity
 	$(BIN)/ruff format --check .

@@ -287,9 +287,9 @@ def _steps(task: str, action: str, result: Mapping[str, Any]) -> list[str]:
     """What a task changed, or would change, a line each."""
     changes = result.get("changes")
     if action == "otto.cluster.agent" and isinstance(changes, list) and changes:
-        lines = [str(line) for line in changes]
+        told = [str(line) for line in changes]
         # With another version comes all that goes with it.
-        return lines[:1] if lines[0].startswith("agent: ") else [f"agent: {x}" for x in lines]
+        return told[:1] if told[0].startswith("agent: ") else [f"agent: {x}" for x in told]
     if action == "ansible.builtin.debug":
         return [one_line(str(result.get("msg") or task), 200)]
     return [task]

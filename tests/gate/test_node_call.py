@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.shapes import Misfit
 from ansible_collections.otto.cluster.plugins.plugin_utils.node_call import NodeAction
@@ -57,7 +58,18 @@ class Echo(Call):
             return self.passed(answer)
         if self._how == "no answer":
             return self._parse_returned_data({"stdout": said, "stderr": said})
-        raise Misfit(said)
+        raise Misfit(said) if self._how == "error" else AnsibleConnectionFailure(said)
+
+
+@pytest.mark.parametrize("said", FORMS)
+def test_what_was_sent_is_not_shown_where_the_line_breaks(
+    monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    """ssh tells what came before a connection ended."""
+    monkeypatch.setattr(ActionBase, "run", lambda *_: {})
+    with pytest.raises(AnsibleConnectionFailure) as failure:
+        Echo("connection", said).run(None, {})
+    assert SECRET not in str(failure.value) and "aHVudGVyMnNlY3JldA" not in str(failure.value)
 
 
 @pytest.mark.parametrize("said", FORMS)

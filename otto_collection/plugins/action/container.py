@@ -5,23 +5,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ansible_collections.otto.cluster.plugins.module_utils.known_secrets import of_spec
 from ansible_collections.otto.cluster.plugins.plugin_utils.node_call import NodeAction
-from ansible_collections.otto.cluster.plugins.plugin_utils.own import own_or_nothing, place_of
 
 
 class ActionModule(NodeAction):
     """otto.cluster.container"""
 
     MODULE = "otto.cluster.container"
+    PLACES = ("docker_url",)
     SECONDS = 4 * 3600.0  # a pull may take hours, as long as it moves
 
     def sent(self) -> tuple[str, ...]:
         return of_spec({"arguments": self._task.args})
-
-    def work(self, variables: dict[str, Any]) -> dict[str, Any]:
-        place = place_of(own_or_nothing(variables))
-        known = {key: place[key] for key in ("docker_url",) if key in place}
-        return self.ask({**known, **self._task.args}, variables)

@@ -5,18 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ansible_collections.otto.cluster.plugins.plugin_utils.node_call import NodeAction
-from ansible_collections.otto.cluster.plugins.plugin_utils.own import own_or_nothing, place_of
 
 
 class ActionModule(NodeAction):
     """otto.cluster.container_service"""
 
     MODULE = "otto.cluster.container_service"
-
-    def work(self, variables: dict[str, Any]) -> dict[str, Any]:
-        place = place_of(own_or_nothing(variables))
-        known = {key: place[key] for key in ("docker_url",) if key in place}
-        return self.ask({**known, **self._task.args}, variables)
+    PLACES = ("docker_url",)

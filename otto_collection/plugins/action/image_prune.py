@@ -9,18 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.otto.cluster.plugins.plugin_utils.node_call import NodeAction
-from ansible_collections.otto.cluster.plugins.plugin_utils.own import own_or_nothing, place_of
 
 
 class ActionModule(NodeAction):
     """otto.cluster.image_prune"""
 
     MODULE = "otto.cluster.image_prune"
-
-    def work(self, variables: dict[str, Any]) -> dict[str, Any]:
-        place = place_of(own_or_nothing(variables))
-        known = {key: place[key] for key in ("docker_url", "state_dir") if key in place}
-        return self.ask({**known, **self._task.args}, variables)
+    PLACES = ("docker_url", "state_dir")
 
     def diff(self, found: Mapping[str, Any]) -> dict[str, str]:
         removed = found.get("removed", [])

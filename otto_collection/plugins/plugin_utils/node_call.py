@@ -27,7 +27,11 @@ from ansible_collections.otto.cluster.plugins.plugin_utils import interpreter
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate import answers
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.shapes import Misfit
 from ansible_collections.otto.cluster.plugins.plugin_utils.gate.words import lines, one_line
-from ansible_collections.otto.cluster.plugins.plugin_utils.own import refuse_facts
+from ansible_collections.otto.cluster.plugins.plugin_utils.own import (
+    own_or_nothing,
+    place_of,
+    refuse_facts,
+)
 
 _ROOM = 192 << 20  # bytes of memory that one call may take in addition
 _TAIL = 4000  # characters of what a program said besides, kept for a message
@@ -87,6 +91,8 @@ class NodeAction(Wall, ActionBase):  # type: ignore[misc]
     MODULE = ""
     COUNTS = True
     """Whether what is dropped is told: an honest node says nothing but what it is asked for."""
+    PLACES: tuple[str, ...] = ()
+    """Arguments of the module that say where things are on a node."""
     SECONDS = 900.0
     """How long one call may take."""
     _requires_connection = True
@@ -106,6 +112,8 @@ class NodeAction(Wall, ActionBase):  # type: ignore[misc]
             return result | {"failed": True, "changed": False, "msg": str(error)}
         except Misfit as misfit:
             found = unusable(str(misfit))
+        except AnsibleConnectionFailure as error:
+            raise AnsibleConnectionFailure(masked(str(error), tuple(self.sent()))) from None
         # Here, where every answer passes: also one that is none, and is quoted for that.
         secrets = tuple(self.sent())
         return result | (_without(found, secrets) if secrets else found) | {"of_node": True}
@@ -115,8 +123,11 @@ class NodeAction(Wall, ActionBase):  # type: ignore[misc]
         return ()
 
     def work(self, variables: dict[str, Any]) -> dict[str, Any]:
-        """What the action does. variables: of the task; facts among them are the node's words."""
-        raise NotImplementedError
+        """What the action does: the module is asked, with those of PLACES that the inventory says
+        and the task does not. variables: of the task; facts among them are the node's words."""
+        place = place_of(own_or_nothing(variables))
+        known = {key: place[key] for key in self.PLACES if key in place}
+        return self.ask({**known, **self._task.args}, variables)
 
     def gate(self, text: str) -> dict[str, Any]:
         found, dropped = answers.parsed(self.MODULE, text)
