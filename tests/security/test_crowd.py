@@ -294,8 +294,9 @@ def test_a_packet_that_does_not_end_is_not_waited_for(
         site.stop()
 
 
-def test_what_is_kept_for_later_is_bounded() -> None:
-    """Of one account, in bytes: the newest does not fit, and what stood there before goes too."""
+@contextlib.contextmanager
+def alone() -> Iterator[tuple[broker.EmbeddedBroker, socket.socket]]:
+    """A broker with one account for all, and a client that is logged in."""
     port = free_port()
     embedded = broker.EmbeddedBroker("127.0.0.1", port, Shared("a", "b"))
     embedded.start()
@@ -303,33 +304,32 @@ def test_what_is_kept_for_later_is_bounded() -> None:
         with socket.create_connection(("127.0.0.1", port), 5) as client:
             client.sendall(attacker.connect("one", "a", "b"))
             assert client.recv(4) == b"\x20\x02\x00\x00"
-            for number in range(80):
-                client.sendall(attacker.publish(f"topic/{number}", b"x" * (MIB - 99), 0, True))
-            client.sendall(b"\xc0\x00")
-            client.settimeout(20)
-            assert client.recv(2) == b"\xd0\x00"
+            yield embedded, client
+    finally:
+        embedded.stop()
+
+
+def test_what_is_kept_for_later_is_bounded() -> None:
+    """Of one account, in bytes: the newest does not fit, and what stood there before goes too."""
+    with alone() as (embedded, client):
+        for number in range(80):
+            client.sendall(attacker.publish(f"topic/{number}", b"x" * (MIB - 99), 0, True))
+        client.sendall(b"\xc0\x00")
+        client.settimeout(20)
+        assert client.recv(2) == b"\xd0\x00"
         kept = embedded._broker
         assert kept is not None
         wait_for(lambda: len(kept._retained_messages) > 60, seconds=5, what="what is kept")
         assert sum(len(one.data) for one in kept._retained_messages.values()) <= 64 * MIB
-    finally:
-        embedded.stop()
 
 
 def test_one_client_has_so_many_subscriptions() -> None:
-    port = free_port()
-    embedded = broker.EmbeddedBroker("127.0.0.1", port, Shared("a", "b"))
-    embedded.start()
-    try:
-        with socket.create_connection(("127.0.0.1", port), 5) as client:
-            client.sendall(attacker.connect("one", "a", "b"))
-            assert client.recv(4) == b"\x20\x02\x00\x00"
-            client.sendall(attacker.subscribe(*(f"a/{number}" for number in range(100))))
-            client.settimeout(5)
-            answer = client.recv(200)
-            assert answer.count(b"\x80") == 36
-    finally:
-        embedded.stop()
+    """What is over them is refused, one by one."""
+    with alone() as (_, client):
+        client.sendall(attacker.subscribe(*(f"a/{number}" for number in range(100))))
+        client.settimeout(5)
+        answer = client.recv(200)
+        assert answer.count(b"\x80") == 36
 
 
 @pytest.mark.hostile
