@@ -360,6 +360,17 @@ def test_the_host_network_by_another_name() -> None:
         assert says_of(parse({"allow": {"host_network": True}}), wanted) == ""
 
 
+@pytest.mark.parametrize("name", ["0a1b2c3d4e5f", "0a1b", "0a1b2c3d4e5f" * 5])
+def test_the_host_network_by_its_id(name: str) -> None:
+    """The engine takes the beginning of an id for a name."""
+    host = {"Name": "host", "Id": "0a1b2c3d4e5f" * 5 + "0000", "Driver": "host", "Options": {}}
+    wanted = Target(
+        "home", "n1", {"web": spec(networks=["lan"])}, {"lan": {"name": name, "external": True}}
+    )
+    node = replace(parse({"allow": {"external": True}}), networks={"host": host})
+    assert says_of(node, wanted) == "the network host"
+
+
 def container(name: str, **host: Any) -> dict[str, Any]:
     """A container as the engine shows it."""
     mounts = host.pop("Mounts", [])

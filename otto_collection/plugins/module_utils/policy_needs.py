@@ -162,10 +162,10 @@ class _Look:
 
     def _engine_network(self, name: str, declared: Doc | None) -> Iterator[Need | Place]:
         """Both count: one that differs from the file is made anew as the file says."""
-        if name == "host":
+        there = self._network_there(name)
+        if (there or {}).get("Name", name) == "host":
             yield Need("host_network", "the network host")
             return
-        there = self._policy.networks.get(name)
         if name not in ("bridge", "none") and not self._is_ours(there, declared):
             yield Need("external", f"the network {name}, which is not this cluster's")
         said = [declared] if declared is not None else []
@@ -175,6 +175,12 @@ class _Look:
             for one in policy_objects.declared("network", name, policy_objects.NETWORK, each):
                 if isinstance(one, Need):
                     yield one
+
+    def _network_there(self, name: str) -> Doc | None:
+        """As the engine finds it: by its name, else by the beginning of its id."""
+        networks = self._policy.networks
+        by_id = (one for one in networks.values() if str(one.get("Id", "")).startswith(name))
+        return networks.get(name) or (next(by_id, None) if name else None)
 
     def _is_ours(self, there: Doc | None, declared: Doc | None) -> bool:
         if there is not None:
